@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Files and directories of ours. */
+
+#include "util/file.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define READ_AT_FIRST 4096U  /* what is asked for when fstat() does not know the size, as in /proc and /sys */
+#define OPEN_TRIES 32
+
+static bool name_is_plain(const char *name) {
+        return name[0] && !streq(name, ".") && !streq(name, "..") && !strchr(name, '/');
+}
+
+int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode) {
+        struct open_how how = {
+                .flags = (uint64_t) (flags | O_CLOEXEC),
+                .mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
+                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
+        };
+
+        /* EAGAIN: something was renamed while ".." was being looked at, and the kernel could not tell what that means. */
+        for (int i = 0; i < OPEN_TRIES; i++) {
+                long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+
+                if (fd >= 0)
+                        return (int) fd;
+                if (errno != EAGAIN && errno != EINTR)
+                        return -errno;
+        }
+        return -EAGAIN;
+}
+
+int file_read_beneath(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        fd = file_open_beneath(dir_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+        if (fd == -ENXIO) /* what open() says of a socket, and of a device that nobody drives */
+                return -EBADFD;
+        if (fd < 0)
+                return fd;
+        return file_read_fd(fd, max, ret, ret_size);
+}
+
+int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0, allocated;
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISDIR(st.st_mode))
+                return -EISDIR;
+        if (!S_ISREG(st.st_mode))
+                return -EBADFD;
+        if ((uint64_t) st.st_size > max)
+                return -EFBIG;
+
+        /* One byte more than there should be, so that the end of file shows without another round; one for the NUL. */
+        allocated = st.st_size > 0 ? (size_t) st.st_size + 1 : READ_AT_FIRST;
+        text = malloc(allocated + 1);
+        if (!text)
+                return -ENOMEM;
+
+        for (;;) {
+                ssize_t n = pread(fd, text + size, allocated - size, (off_t) size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+
+                size += (size_t) n;
+                if (size > max)
+                        return -EFBIG;
+                if (size == allocated) {
+                        char *larger = realloc(text, allocated * 2 + 1);
+
+                        if (!larger)
+                                return -ENOMEM;
+                        text = larger;
+                        allocated *= 2;
+                }
+        }
+
+        text[size] = 0;
+        *ret = TAKE_PTR(text);
+        if (ret_size)
+                *ret_size = size;
+        return 0;
+}
+
+int file_write_all(int fd, const void *data, size_t size) {
+        const char *p = data;
+
+        while (size > 0) {
+                ssize_t n = write(fd, p, size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return -EIO;
+                p += n;
+                size -= (size_t) n;
+        }
+        return 0;
+}
+
+/* Makes the new file with all that it is to hold. close() is checked too: some file systems notice a full disk only then. */
+static int write_new_file(int dir_fd, const char *name, const void *data, size_t size, mode_t mode, bool sync) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int r;
+
+        fd = file_open_beneath(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOCTTY, 0600);
+        if (fd < 0)
+                return fd;
+
+        r = file_write_all(fd, data, size);
+        if (r < 0)
+                return r;
+        if (fchmod(fd, mode) < 0) /* whatever the umask */
+                return -errno;
+        if (sync && fsync(fd) < 0)
+                return -errno;
+        if (close(TAKE_FD(fd)) < 0 && errno != EINTR)
+                return -errno;
+        return 0;
+}
+
+int file_write_atomic(int dir_fd, const char *name, const void *data, size_t size, mode_t mode, bool sync) {
+        char temporary[NAME_MAX + 1];
+        int n, r;
+
+        if (!name_is_plain(name))
+                return -EINVAL;
+        n = snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+        if (n < 0 || (size_t) n >= sizeof(temporary))
+                return -ENAMETOOLONG;
+
+        /* One that a crash left behind. */
+        if (unlinkat(dir_fd, temporary, 0) < 0 && errno != ENOENT)
+                return -errno;
+
+        r = write_new_file(dir_fd, temporary, data, size, mode, sync);
+        if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void) unlinkat(dir_fd, temporary, 0);
+                return r;
+        }
+
+        if (sync && fsync(dir_fd) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Made 0700 and widened afterwards: the umask has no say, and nobody gets in before it is as it should be. */
+static int make_directory(int dir_fd, const char *name, mode_t mode) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        if (mkdirat(dir_fd, name, 0700) < 0)
+                return -errno;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        if (fchmod(fd, mode) < 0)
+                return -errno;
+        return 0;
+}
+
+int directory_open_or_make(const char *path, mode_t mode) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        _cleanup_(freep) char *copy = NULL;
+        char *state, *name, *next;
+        int r;
+
+        if (path[0] != '/')
+                return -EINVAL;
+
+        copy = strdup(path);
+        if (!copy)
+                return -ENOMEM;
+        fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+
+        for (name = strtok_r(copy, "/", &state); name; name = next) {
+                int flags = O_DIRECTORY | O_CLOEXEC;
+                int child;
+
+                next = strtok_r(NULL, "/", &state);
+                flags |= next ? O_PATH : O_RDONLY | O_NOFOLLOW;
+
+                child = openat(fd, name, flags);
+                if (child < 0 && errno == ENOENT) {
+                        r = make_directory(fd, name, mode);
+                        if (r < 0 && r != -EEXIST)
+                                return r;
+                        child = openat(fd, name, flags);
+                }
+                if (child < 0)
+                        return -errno;
+
+                fd = safe_close(fd);
+                fd = child;
+        }
+        return TAKE_FD(fd);
+}
+
+int directory_make_beneath(int dir_fd, const char *name, mode_t mode) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int r;
+
+        if (!name_is_plain(name))
+                return -EINVAL;
+
+        r = make_directory(dir_fd, name, mode);
+        if (r != -EEXIST)
+                return r < 0 ? r : 1;
+
+        fd = file_open_beneath(dir_fd, name, O_PATH | O_DIRECTORY, 0);
+        return fd < 0 ? fd : 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Log lines: to the journal when it is what stands behind stderr, to stderr otherwise.
+ *
+ * A line that concerns a container carries CONTAINER_ID= and CONTAINER_NAMESPACE= in the journal, and "NS/ID: " in front
+ * of the text on stderr. Log once, where the decision is taken; functions below return their error instead. */
+
+#include "util/macro.h"
+
+#include <syslog.h>
+
+/* Chooses the journal or stderr. Never fails: without a journal the lines go to stderr. */
+void log_open(void);
+void log_set_max_level(int level);
+int log_get_max_level(void);
+
+/* "emerg" ... "debug", or "0" ... "7". Returns the level, or -EINVAL. */
+int log_level_from_string(const char *s);
+
+/* Logs if 'level' is at most the maximum. 'error' is 0 or an errno of either sign, which %m in the format prints. 'ns' and
+ * 'id' name the container, or are NULL. Control characters in the text are replaced, so that no input can forge a line.
+ * Always returns -abs(error), and leaves errno alone. */
+int log_full(int level, int error, const char *ns, const char *id, const char *format, ...) _printf_(5, 6);
+
+#define log_debug(...) ((void) log_full(LOG_DEBUG, 0, NULL, NULL, __VA_ARGS__))
+#define log_info(...) ((void) log_full(LOG_INFO, 0, NULL, NULL, __VA_ARGS__))
+#define log_notice(...) ((void) log_full(LOG_NOTICE, 0, NULL, NULL, __VA_ARGS__))
+#define log_warning(...) ((void) log_full(LOG_WARNING, 0, NULL, NULL, __VA_ARGS__))
+#define log_error(...) ((void) log_full(LOG_ERR, 0, NULL, NULL, __VA_ARGS__))
+
+#define log_debug_errno(error, ...) log_full(LOG_DEBUG, error, NULL, NULL, __VA_ARGS__)
+#define log_warning_errno(error, ...) log_full(LOG_WARNING, error, NULL, NULL, __VA_ARGS__)
+#define log_error_errno(error, ...) log_full(LOG_ERR, error, NULL, NULL, __VA_ARGS__)
