@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Control groups, as /proc and the mounted hierarchies show them. */
+
+#include "host/cgroup.h"
+
+#include "util/strv.h"
+#include "util/text.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+/* Of a runtime that hangs while it creates a container. A handful is usual; a hook could have started anything. */
+#define DESCENDANTS_MAX 1024
+
+static void fclosep(FILE **f) {
+        if (*f)
+                (void) fclose(*f);
+}
+
+static void closedirp(DIR **d) {
+        if (*d)
+                (void) closedir(*d);
+}
+
+/* --- membership ------------------------------------------------------------------------------------------------------- */
+
+void cgroup_membership_done(CgroupMembership *m) {
+        for (size_t i = 0; i < m->n_entries; i++) {
+                free(m->entries[i].controllers);
+                free(m->entries[i].path);
+        }
+        free(m->entries);
+        *m = (CgroupMembership) {};
+}
+
+/* "ID:CONTROLLERS:PATH"; the unified hierarchy is "0::PATH". A colon in the path is part of it. */
+static int membership_add_line(CgroupMembership *m, char *line) {
+        char *controllers, *path;
+        CgroupEntry *entries, e;
+
+        line[strcspn(line, "\n")] = '\0';
+        controllers = strchr(line, ':');
+        path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path)
+                return -EBADMSG;
+        *path = '\0';
+
+        entries = realloc(m->entries, (m->n_entries + 1) * sizeof(*entries));
+        if (!entries)
+                return -ENOMEM;
+        m->entries = entries;
+
+        e = (CgroupEntry) { .controllers = strdup(controllers + 1), .path = strdup(path + 1) };
+        if (!e.controllers || !e.path) {
+                free(e.controllers);
+                free(e.path);
+                return -ENOMEM;
+        }
+        m->entries[m->n_entries++] = e;
+        return 0;
+}
+
+int cgroup_membership_read(pid_t pid, CgroupMembership *ret) {
+        _cleanup_(cgroup_membership_done) CgroupMembership m = {};
+        _cleanup_(freep) char *line = NULL;
+        _cleanup_(fclosep) FILE *f = NULL;
+        size_t size = 0;
+        char file[64];
+        int r;
+
+        (void) snprintf(file, sizeof(file), "/proc/%d/cgroup", pid);
+        f = fopen(file, "re");
+        if (!f)
+                return errno == ENOENT ? -ESRCH : -errno;
+
+        while (getline(&line, &size, f) >= 0) {
+                r = membership_add_line(&m, line);
+                if (r < 0)
+                        return r;
+        }
+
+        /* A process that goes away between open() and read() gives an error, or nothing at all. */
+        if (m.n_entries == 0)
+                return -ESRCH;
+
+        *ret = m;
+        m = (CgroupMembership) {};
+        return 0;
+}
+
+const char *cgroup_membership_get(const CgroupMembership *m, const char *controllers) {
+        for (size_t i = 0; i < m->n_entries; i++)
+                if (streq(m->entries[i].controllers, controllers))
+                        return m->entries[i].path;
+        return NULL;
+}
+
+/* --- where a hierarchy is mounted ------------------------------------------------------------------------------------- */
+
+/* /proc/self/mountinfo writes space, tab, newline and backslash as three octal digits. Done in place. */
+static char *mountinfo_unescape(char *s) {
+        char *to = s;
+
+        for (const char *from = s; *from; to++) {
+                if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' && from[3] >= '0' &&
+                    from[3] <= '7') {
+                        *to = (char) ((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+                        from += 4;
+                } else
+                        *to = *from++;
+        }
+        *to = '\0';
+        return s;
+}
+
+static bool list_contains(const char *list, const char *word, size_t n) {
+        for (;;) {
+                size_t l = strcspn(list, ",");
+
+                if (l == n && memcmp(list, word, n) == 0)
+                        return true;
+                if (!list[l])
+                        return false;
+                list += l + 1;
+        }
+}
+
+typedef struct Mount {
+        const char *root; /* which directory of the file system is seen at the mount point */
+        const char *point;
+        const char *type;
+        const char *options;
+} Mount;
+
+/* "ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG...] - TYPE SOURCE SUPEROPTIONS", cut up in place. */
+static bool mountinfo_parse(char *line, Mount *ret) {
+        char *fields[5], *saved = NULL, *rest, *source;
+        Mount m;
+
+        line[strcspn(line, "\n")] = '\0';
+        rest = strstr(line, " - ");
+        if (!rest)
+                return false;
+        *rest = '\0';
+        rest += 3;
+
+        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
+                fields[i] = strtok_r(i == 0 ? line : NULL, " ", &saved);
+                if (!fields[i])
+                        return false;
+        }
+
+        m.type = strtok_r(rest, " ", &saved);
+        source = strtok_r(NULL, " ", &saved);
+        m.options = strtok_r(NULL, " ", &saved);
+        if (!m.type || !source || !m.options)
+                return false;
+
+        m.root = mountinfo_unescape(fields[3]);
+        m.point = mountinfo_unescape(fields[4]);
+        *ret = m;
+        return true;
+}
+
+static bool mount_is_hierarchy(const Mount *m, const char *controllers) {
+        if (isempty(controllers))
+                return streq(m->type, "cgroup2");
+
+        /* Of several controllers the first is enough, as a controller is in one hierarchy only. */
+        return streq(m->type, "cgroup") && list_contains(m->options, controllers, strcspn(controllers, ","));
+}
+
+/* The directory of a cgroup. Reads no further than needed: the hierarchies are mounted at boot, in front of the many mounts that
+ * containers bring. -ENOENT when none shows that cgroup. */
+static int cgroup_get_directory(const char *controllers, const char *path, char **ret) {
+        _cleanup_(freep) char *line = NULL;
+        _cleanup_(fclosep) FILE *f = NULL;
+        size_t size = 0;
+
+        /* It lies outside of our own cgroup namespace. */
+        if (startswith(path, "/.."))
+                return -ENOENT;
+
+        f = fopen("/proc/self/mountinfo", "re");
+        if (!f)
+                return -errno;
+
+        while (getline(&line, &size, f) >= 0) {
+                const char *rest;
+                char *directory;
+                Mount m;
+
+                if (!mountinfo_parse(line, &m) || !mount_is_hierarchy(&m, controllers))
+                        continue;
+
+                rest = streq(m.root, "/") ? path : startswith(path, m.root);
+                if (!rest || (*rest && *rest != '/'))
+                        continue;
+
+                directory = strdup_printf("%s%s", m.point, streq(rest, "/") ? "" : rest);
+                if (!directory)
+                        return -ENOMEM;
+                *ret = directory;
+                return 0;
+        }
+        return -ENOENT;
+}
+
+/* --- what a runtime has made ------------------------------------------------------------------------------------------ */
+
+typedef struct Descendants {
+        pid_t pids[DESCENDANTS_MAX];
+        size_t n_pids;
+} Descendants;
+
+/* The children of one thread. A kernel without that file, or a thread that is gone, adds nothing. */
+static void descendants_add_of_thread(Descendants *d, pid_t pid, const char *thread) {
+        _cleanup_(fclosep) FILE *f = NULL;
+        char file[320];
+        pid_t child;
+
+        (void) snprintf(file, sizeof(file), "/proc/%d/task/%s/children", pid, thread);
+        f = fopen(file, "re");
+        if (!f)
+                return;
+
+        while (d->n_pids < DESCENDANTS_MAX && fscanf(f, "%d", &child) == 1)
+                d->pids[d->n_pids++] = child;
+}
+
+static void descendants_add_of(Descendants *d, pid_t pid) {
+        _cleanup_(closedirp) DIR *dir = NULL;
+        char folder[64];
+
+        (void) snprintf(folder, sizeof(folder), "/proc/%d/task", pid);
+        dir = opendir(folder);
+        if (!dir)
+                return;
+
+        for (struct dirent *e; (e = readdir(dir));)
+                if (e->d_name[0] != '.')
+                        descendants_add_of_thread(d, pid, e->d_name);
+}
+
+static int list_add_foreign(char ***paths, const CgroupMembership *own, pid_t pid) {
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        int r;
+
+        r = cgroup_membership_read(pid, &its);
+        if (r < 0)
+                return r == -ESRCH ? 0 : r;
+
+        for (size_t i = 0; i < its.n_entries; i++) {
+                _cleanup_(freep) char *directory = NULL;
+                const CgroupEntry *e = &its.entries[i];
+
+                if (streq_ptr(e->path, cgroup_membership_get(own, e->controllers)))
+                        continue;
+
+                r = cgroup_get_directory(e->controllers, e->path, &directory);
+                if (r == -ENOENT)
+                        continue;
+                if (r < 0)
+                        return r;
+
+                if (strv_contains(*paths, directory))
+                        continue;
+
+                r = strv_extend(paths, directory);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int cgroup_list_of_children(pid_t pid, char ***ret) {
+        _cleanup_(cgroup_membership_done) CgroupMembership own = {};
+        _cleanup_(strv_freep) char **paths = NULL;
+        _cleanup_(freep) Descendants *d = NULL;
+        int r;
+
+        r = cgroup_membership_read(pid, &own);
+        if (r < 0)
+                return r;
+
+        d = calloc(1, sizeof(*d));
+        if (!d)
+                return -ENOMEM;
+
+        /* The list grows while it is walked: children behind children. */
+        descendants_add_of(d, pid);
+        for (size_t i = 0; i < d->n_pids; i++)
+                descendants_add_of(d, d->pids[i]);
+
+        for (size_t i = 0; i < d->n_pids; i++) {
+                r = list_add_foreign(&paths, &own, d->pids[i]);
+                if (r < 0)
+                        return r;
+        }
+
+        if (!paths) {
+                paths = calloc(1, sizeof(char *));
+                if (!paths)
+                        return -ENOMEM;
+        }
+        *ret = TAKE_PTR(paths);
+        return 0;
+}
+
+static unsigned path_depth(const char *path) {
+        unsigned n = 0;
+
+        for (; *path; path++)
+                n += *path == '/';
+        return n;
+}
+
+int cgroup_remove_empty(char *const *paths) {
+        unsigned deepest = 0;
+        int n_left = 0;
+
+        for (size_t i = 0; paths && paths[i]; i++)
+                if (path_depth(paths[i]) > deepest)
+                        deepest = path_depth(paths[i]);
+
+        /* A cgroup is not empty while another is below it. */
+        for (unsigned depth = deepest; depth > 0; depth--)
+                for (size_t i = 0; paths[i]; i++)
+                        if (path_depth(paths[i]) == depth && rmdir(paths[i]) < 0 && errno != ENOENT)
+                                n_left++;
+        return n_left;
+}
+
+/* --- freezer ---------------------------------------------------------------------------------------------------------- */
+
+/* Whether one of the file's lines is this text: 1, 0, or -errno. */
+static int attribute_says(const char *directory, const char *name, const char *text) {
+        _cleanup_(freep) char *path = NULL, *line = NULL;
+        _cleanup_(fclosep) FILE *f = NULL;
+        size_t size = 0;
+
+        path = strdup_printf("%s/%s", directory, name);
+        if (!path)
+                return -ENOMEM;
+
+        f = fopen(path, "re");
+        if (!f)
+                return -errno;
+
+        while (getline(&line, &size, f) >= 0) {
+                line[strcspn(line, "\n")] = '\0';
+                if (streq(line, text))
+                        return 1;
+        }
+        return 0;
+}
+
+/* Frozen by itself or by a cgroup above it; or told to freeze and not there yet. */
+static int unified_is_frozen(const char *path) {
+        _cleanup_(freep) char *directory = NULL;
+        int r;
+
+        r = cgroup_get_directory("", path, &directory);
+        if (r < 0)
+                return r;
+
+        r = attribute_says(directory, "cgroup.events", "frozen 1");
+        if (r > 0)
+                return r;
+        return attribute_says(directory, "cgroup.freeze", "1");
+}
+
+static int v1_is_frozen(const char *controllers, const char *path) {
+        _cleanup_(freep) char *directory = NULL;
+        int r;
+
+        r = cgroup_get_directory(controllers, path, &directory);
+        if (r < 0)
+                return r;
+
+        r = attribute_says(directory, "freezer.state", "FROZEN");
+        if (r != 0)
+                return r;
+        return attribute_says(directory, "freezer.state", "FREEZING");
+}
+
+/* Where both kinds are mounted either may have been used: one that says "frozen" is enough, and one that says anything is enough for
+ * "thawed". */
+int cgroup_is_frozen(pid_t pid) {
+        _cleanup_(cgroup_membership_done) CgroupMembership m = {};
+        int result = -ENOENT, r;
+
+        r = cgroup_membership_read(pid, &m);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < m.n_entries; i++) {
+                const CgroupEntry *e = &m.entries[i];
+
+                if (isempty(e->controllers))
+                        r = unified_is_frozen(e->path);
+                else if (list_contains(e->controllers, "freezer", strlen("freezer")))
+                        r = v1_is_frozen(e->controllers, e->path);
+                else
+                        continue;
+
+                if (r > 0)
+                        return 1;
+                if (r == 0 || (r != -ENOENT && result == -ENOENT))
+                        result = r;
+        }
+        return result;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Control groups: who is in which, whether they are frozen, and those that a killed runtime leaves behind. */
+
+#include "util/macro.h"
+
+#include <sys/types.h>
+
+/* /proc/PID/cgroup: one entry for each hierarchy. */
+typedef struct CgroupEntry {
+        char *controllers; /* "" of the unified hierarchy; "memory", "cpu,cpuacct", "name=systemd", ... of a v1 hierarchy */
+        char *path;        /* relative to the hierarchy's root, with a leading slash */
+} CgroupEntry;
+
+typedef struct CgroupMembership {
+        CgroupEntry *entries;
+        size_t n_entries;
+} CgroupMembership;
+
+/* -ESRCH when there is no such process. The caller ends it with cgroup_membership_done(), which takes an empty one as well. */
+int cgroup_membership_read(pid_t pid, CgroupMembership *ret);
+void cgroup_membership_done(CgroupMembership *m);
+const char *cgroup_membership_get(const CgroupMembership *m, const char *controllers); /* the path, or NULL; 'm' keeps it */
+
+/* The cgroup directories (absolute paths below where the hierarchies are mounted, v1 and v2) of the children, grandchildren, ... of 'pid'
+ * that 'pid' itself is not in: what a runtime has made for the container it is creating. A new string array, possibly
+ * empty, that the caller frees. */
+int cgroup_list_of_children(pid_t pid, char ***ret);
+
+/* rmdir of each, deepest first, ignoring those that are gone or busy. Nothing but empty cgroups can go. Returns how many still exist. */
+int cgroup_remove_empty(char *const *paths);
+
+/* cgroup v2 freezer, or v1's: 1 frozen (or about to be), 0 thawed, -errno (-ENOENT: none; -ESRCH). By the pid of a process in it. */
+int cgroup_is_frozen(pid_t pid);

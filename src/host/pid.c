@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Who a pid number is, and watching a process that is not our child.
+ *
+ * A pidfd is readable (EPOLLIN) from the moment the process is dead, and hung up (EPOLLHUP) once its parent has reaped it. Only then
+ * does PIDFD_GET_INFO know the exit status; in between, the zombie's own /proc/PID/stat does. On a kernel without
+ * PIDFD_INFO_EXIT the zombie is the only source, and may be gone in no time: therefore it is looked at right away. */
+
+#include "host/pid.h"
+
+#include "host/cgroup.h"
+#include "util/clock.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+
+/* How long a zombie may wait for its parent before its exit is published all the same. */
+#define ZOMBIE_PATIENCE_USEC (500 * USEC_PER_MSEC)
+
+/* struct pidfd_info of linux/pidfd.h in its first version, under a name of our own: the header may be older than the kernel we
+ * run on, or newer than this file. */
+typedef struct PidfdInfo {
+        uint64_t mask;
+        uint64_t cgroupid;
+        uint32_t pid, tgid, ppid;
+        uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+        int32_t exit_code;
+} PidfdInfo;
+
+#define PIDFD_INFO_MASK_EXIT (UINT64_C(1) << 3)
+#define PIDFD_IOCTL_GET_INFO _IOWR(0xff, 11, PidfdInfo)
+
+static_assert(sizeof(PidfdInfo) == 64, "the kernel's first version of it has 64 bytes");
+static_assert(PIDFD_IOCTL_GET_INFO == 0xC040FF0B, "the kernel's number");
+
+/* --- /proc/PID -------------------------------------------------------------------------------------------------------- */
+
+/* What the kernel answers once the process is gone depends on how far it was when we came. */
+static int proc_errno(int error) {
+        return error == ENOENT ? -ESRCH : -error;
+}
+
+/* One read(): the kernel makes the line in one go, and it is far shorter than this. */
+static int proc_read_stat_line(pid_t pid, char *buf, size_t size) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        char path[64];
+        ssize_t n;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return proc_errno(errno);
+
+        do
+                n = read(fd, buf, size - 1);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return proc_errno(errno);
+
+        buf[n] = '\0';
+        return 0;
+}
+
+/* The n-th field from 's', which stands on field number 'at'. Fields are separated by single spaces. */
+static const char *stat_field(const char *s, unsigned at, unsigned n) {
+        while (s && at < n) {
+                s = strchr(s, ' ');
+                if (s)
+                        s++;
+                at++;
+        }
+        return s;
+}
+
+int pid_read_stat(pid_t pid, PidStat *ret) {
+        const char *parent, *start_time, *exit_code;
+        char line[4096];
+        PidStat st;
+        char *s;
+        int r;
+
+        if (pid <= 0)
+                return -ESRCH;
+
+        r = proc_read_stat_line(pid, line, sizeof(line));
+        if (r < 0)
+                return r;
+
+        /* "PID (COMMAND) STATE ...": the command may hold parentheses, spaces and newlines, nothing after it does. */
+        s = strrchr(line, ')');
+        if (!s || s[1] != ' ' || !s[2])
+                return -EBADMSG;
+        s += 2;
+
+        /* The numbers are those of proc(5). */
+        parent = stat_field(s, 3, 4);
+        start_time = stat_field(s, 3, 22);
+        exit_code = stat_field(s, 3, 52);
+        if (!parent || !start_time || !exit_code)
+                return -EBADMSG;
+
+        st = (PidStat) {
+                .parent = (pid_t) strtol(parent, NULL, 10),
+                .state = *s,
+                .start_time = strtoull(start_time, NULL, 10),
+        };
+        if (st.state == 'Z')
+                st.exit_code = (int) strtol(exit_code, NULL, 10);
+
+        *ret = st;
+        return 0;
+}
+
+int pid_open(pid_t pid, uint64_t start_time) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        PidStat st;
+        int r;
+
+        if (pid <= 0)
+                return -ESRCH;
+
+        fd = pidfd_open(pid, 0);
+        if (fd < 0)
+                return -errno;
+        if (start_time == 0)
+                return TAKE_FD(fd);
+
+        /* Now the descriptor stands for one process for good. If it is not the one that is meant, then that one has died before,
+         * and whoever has its number started later. */
+        r = pid_read_stat(pid, &st);
+        if (r < 0)
+                return r;
+        if (st.start_time != start_time)
+                return -ESRCH;
+        return TAKE_FD(fd);
+}
+
+/* --- control group ---------------------------------------------------------------------------------------------------- */
+
+/* How much a hierarchy's word counts, most first. A v1 hierarchy may carry several controllers: "cpu,cpuacct". */
+static unsigned hierarchy_rank(const char *controllers) {
+        static const char *const known[] = { "", "name=systemd", "memory", "pids", "cpu" };
+
+        for (unsigned i = 0; i < ELEMENTSOF(known); i++) {
+                const char *rest = startswith(controllers, known[i]);
+
+                if (rest && (*rest == '\0' || (i > 0 && *rest == ',')))
+                        return i;
+        }
+        return ELEMENTSOF(known);
+}
+
+int pid_read_cgroup(pid_t pid, char **ret) {
+        _cleanup_(cgroup_membership_done) CgroupMembership own = {}, its = {};
+        unsigned best_rank = UINT32_MAX;
+        const char *best = "";
+        char *copy;
+        int r;
+
+        r = cgroup_membership_read(pid, &its);
+        if (r < 0)
+                return r;
+
+        r = cgroup_membership_read(getpid(), &own);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < its.n_entries; i++) {
+                const CgroupEntry *e = &its.entries[i];
+                unsigned rank = hierarchy_rank(e->controllers);
+
+                if (rank < best_rank && !streq_ptr(e->path, cgroup_membership_get(&own, e->controllers))) {
+                        best = e->path;
+                        best_rank = rank;
+                }
+        }
+
+        copy = strdup(best);
+        if (!copy)
+                return -ENOMEM;
+
+        *ret = copy;
+        return 0;
+}
+
+/* --- watching --------------------------------------------------------------------------------------------------------- */
+
+struct PidWatch {
+        int fd;
+        pid_t pid;
+        uint64_t start_time;
+        sd_event_source *io;
+        sd_event_source *patience;
+        PidWatchExited exited;
+        void *userdata;
+
+        uint64_t when_usec; /* when we saw that it is dead; 0: not yet */
+        int zombie_status;  /* what the zombie said of itself, or -1 */
+};
+
+int pidfd_read_exit(int pidfd, int *ret_wait_status) {
+        PidfdInfo info = { .mask = PIDFD_INFO_MASK_EXIT };
+
+        /* Kernels that do not know the request, or not yet the exit, differ in their errors. They all mean the same to us. */
+        if (ioctl(pidfd, PIDFD_IOCTL_GET_INFO, &info) < 0)
+                return -ENODATA;
+        if (!(info.mask & PIDFD_INFO_MASK_EXIT))
+                return -ENODATA;
+
+        *ret_wait_status = info.exit_code;
+        return 0;
+}
+
+/* The kernel shows an exit code of 0 to those who may not know it. The same right is asked for behind the link of the working
+ * directory, and there it says so. */
+static bool pid_may_inspect(pid_t pid) {
+        char path[64], target[1];
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
+        return readlink(path, target, sizeof(target)) >= 0 || (errno != EACCES && errno != EPERM);
+}
+
+/* 1: it is a zombie, and its status in watch->zombie_status (which may still be unknown). 0: it lives, or nobody knows. -ESRCH: there is
+ * no such process any more. */
+static int pid_watch_look(PidWatch *watch) {
+        PidStat st;
+        int r;
+
+        r = pid_read_stat(watch->pid, &st);
+        if (r < 0)
+                return r;
+        if (st.start_time != watch->start_time)
+                return -ESRCH;
+        if (st.state != 'Z')
+                return 0;
+
+        if (st.exit_code != 0 || pid_may_inspect(watch->pid))
+                watch->zombie_status = st.exit_code;
+        return 1;
+}
+
+/* Calls exited(), which may free the watch. What the kernel says now counts most: it may not have known a moment ago. */
+static void pid_watch_finish(PidWatch *watch) {
+        int wait_status = watch->zombie_status;
+
+        (void) pidfd_read_exit(watch->fd, &wait_status);
+        (void) sd_event_source_set_enabled(watch->io, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(watch->patience, SD_EVENT_OFF);
+        watch->exited(watch->userdata, wait_status, watch->when_usec);
+}
+
+static void pid_watch_arm(PidWatch *watch) {
+        (void) sd_event_source_set_time_relative(watch->patience, ZOMBIE_PATIENCE_USEC);
+        (void) sd_event_source_set_enabled(watch->patience, SD_EVENT_ONESHOT);
+}
+
+static int pid_watch_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        PidWatch *watch = userdata;
+
+        if (watch->when_usec == 0)
+                watch->when_usec = clock_get_realtime();
+
+        if ((revents & (EPOLLHUP | EPOLLERR)) || pid_watch_look(watch) == -ESRCH) {
+                pid_watch_finish(watch);
+                return 0;
+        }
+
+        /* Dead, but not reaped. It stays readable from now on, so no more of that; the hang-up is reported unasked. */
+        (void) sd_event_source_set_io_events(source, 0);
+        pid_watch_arm(watch);
+        return 0;
+}
+
+static int pid_watch_on_patience(sd_event_source *source, uint64_t usec, void *userdata) {
+        PidWatch *watch = userdata;
+        int r;
+
+        /* Gone without a hang-up, as with kernels that do not report it on a pidfd; or a parent that takes its time. */
+        r = pid_watch_look(watch);
+        if (r == -ESRCH || (r > 0 && watch->zombie_status >= 0))
+                pid_watch_finish(watch);
+        else
+                pid_watch_arm(watch);
+        return 0;
+}
+
+static int pid_watch_add_sources(PidWatch *watch, sd_event *event, int64_t priority) {
+        int r;
+
+        r = sd_event_add_io(event, &watch->io, watch->fd, EPOLLIN, pid_watch_on_io, watch);
+        if (r < 0)
+                return r;
+
+        r = sd_event_source_set_priority(watch->io, priority);
+        if (r < 0)
+                return r;
+
+        (void) sd_event_source_set_description(watch->io, "pid-watch");
+
+        r = sd_event_add_time_relative(event, &watch->patience, CLOCK_MONOTONIC, ZOMBIE_PATIENCE_USEC, 10 * USEC_PER_MSEC,
+                                       pid_watch_on_patience, watch);
+        if (r < 0)
+                return r;
+
+        r = sd_event_source_set_priority(watch->patience, priority);
+        if (r < 0)
+                return r;
+
+        (void) sd_event_source_set_description(watch->patience, "pid-watch-patience");
+        return sd_event_source_set_enabled(watch->patience, SD_EVENT_OFF);
+}
+
+int pid_watch_new(PidWatch **ret, sd_event *event, int64_t priority, pid_t pid, uint64_t start_time,
+                  PidWatchExited exited, void *userdata) {
+        _cleanup_(pid_watch_freep) PidWatch *watch = NULL;
+        PidStat st;
+        int r;
+
+        watch = calloc(1, sizeof(*watch));
+        if (!watch)
+                return -ENOMEM;
+
+        *watch = (PidWatch) {
+                .pid = pid,
+                .start_time = start_time,
+                .exited = exited,
+                .userdata = userdata,
+                .zombie_status = -1,
+        };
+
+        watch->fd = pid_open(pid, start_time);
+        if (watch->fd < 0)
+                return watch->fd;
+
+        if (start_time == 0) {
+                r = pid_read_stat(pid, &st);
+                if (r < 0)
+                        return r;
+                watch->start_time = st.start_time;
+        }
+
+        r = pid_watch_add_sources(watch, event, priority);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(watch);
+        return 0;
+}
+
+PidWatch *pid_watch_free(PidWatch *watch) {
+        if (!watch)
+                return NULL;
+
+        sd_event_source_disable_unref(watch->io);
+        sd_event_source_disable_unref(watch->patience);
+        safe_close(watch->fd);
+        return mfree(watch);
+}
+
+int pid_watch_get_fd(const PidWatch *watch) {
+        return watch->fd;
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* How to talk to an OCI runtime: the command line of each verb, and what its failures mean. */
+
+#include "host/runtime.h"
+#include "util/file.h"
+#include "util/json.h"
+#include "util/strv.h"
+#include "util/text.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define LOG_TAIL_MAX (256 * 1024)   /* the end of log.json is enough: the last error is wanted */
+#define MESSAGE_MAX (16U * 1024U)   /* of what a runtime said, in an error */
+
+/* ---- command lines ---- */
+
+static int global_argv(const Runtime *runtime, char ***v) {
+        int r;
+
+        r = strv_extend_all(v, runtime->command, "--root", runtime->root, "--log", runtime->log, "--log-format", "json");
+        if (r < 0)
+                return r;
+        return strv_extend(v, runtime->systemd_cgroup ? "--systemd-cgroup" : NULL);
+}
+
+/* "RUNTIME GLOBAL-FLAGS VERB ID" */
+static int verb_argv(const Runtime *runtime, const char *verb, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, verb, runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+int runtime_create_argv(const Runtime *runtime, const RuntimeCreateOptions *o, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "create", "--bundle", o->bundle, "--pid-file", o->pid_file);
+        if (r < 0)
+                return r;
+        if (o->console_socket) {
+                r = strv_extend_all(&v, "--console-socket", o->console_socket);
+                if (r < 0)
+                        return r;
+        }
+        r = strv_extend(&v, o->no_pivot ? "--no-pivot" : NULL);
+        if (r < 0)
+                return r;
+        r = strv_extend(&v, o->no_new_keyring ? "--no-new-keyring" : NULL);
+        if (r < 0)
+                return r;
+        r = strv_extend(&v, runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+int runtime_start_argv(const Runtime *runtime, char ***ret) {
+        return verb_argv(runtime, "start", ret);
+}
+
+int runtime_delete_argv(const Runtime *runtime, char ***ret) {
+        return verb_argv(runtime, "delete", ret);
+}
+
+int runtime_state_argv(const Runtime *runtime, char ***ret) {
+        return verb_argv(runtime, "state", ret);
+}
+
+int runtime_kill_argv(const Runtime *runtime, unsigned signal, bool all, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend(&v, "kill");
+        if (r < 0)
+                return r;
+        r = strv_extend(&v, all ? "--all" : NULL);
+        if (r < 0)
+                return r;
+        r = strv_extend(&v, runtime->id);
+        if (r < 0)
+                return r;
+        r = strv_extendf(&v, "%u", signal);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+int runtime_delete_force_argv(const Runtime *runtime, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = strv_extend_all(&v, runtime->command, "--root", runtime->root, "--log-format", "json", "delete", "--force",
+                            runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+/* ---- log.json ---- */
+
+/* One record: 1 and its message (maybe empty) if it is an error, 0 if it is another, -EBADMSG if it is no record. */
+static int record_parse(const char *line, size_t size, char **ret) {
+        _cleanup_(freep) char *copy = NULL;
+        _cleanup_(json_freep) Json record = NULL;
+        const char *level = "", *msg = "";
+        int r;
+
+        copy = strndup(line, size);
+        if (!copy)
+                return -ENOMEM;
+
+        r = json_parse(copy, size, &record, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || !json_is_object(record) || json_get_string(record, "level", &level) < 0)
+                return -EBADMSG;
+        if (!streq(level, "error"))
+                return 0;
+        if (json_get_string(record, "msg", &msg) < 0)
+                return -EBADMSG;
+
+        *ret = text_sanitize(msg, strlen(msg), MESSAGE_MAX);
+        return *ret ? 1 : -ENOMEM;
+}
+
+static bool is_blank(const char *line, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                if (!strchr(" \t\r", line[i]) || !line[i])
+                        return false;
+        return true;
+}
+
+int runtime_log_last_error(const char *text, size_t size, char **ret, char **reterr_reason) {
+        size_t end = size, malformed = 0;
+        int r;
+
+        /* From the end, so that the first error met is the last one written. */
+        while (end > 0) {
+                const char *newline = memrchr(text, '\n', end);
+                size_t start = newline ? (size_t) (newline - text) + 1 : 0;
+                _cleanup_(freep) char *message = NULL;
+
+                if (!is_blank(text + start, end - start)) {
+                        r = record_parse(text + start, end - start, &message);
+                        if (r == -ENOMEM)
+                                return r;
+                        if (r == -EBADMSG)
+                                malformed = start + 1;
+                        if (r == 1 && message[0]) {
+                                *ret = TAKE_PTR(message);
+                                return 1;
+                        }
+                        if (r == 1) /* an error that has nothing to say: an older one did not cause today's failure */
+                                break;
+                }
+                end = start > 0 ? start - 1 : 0;
+        }
+
+        if (malformed > 0) {
+                size_t line = 1;
+
+                for (size_t i = 0; i < malformed - 1; i++)
+                        line += text[i] == '\n';
+                *reterr_reason = strdup_printf("line %zu of the log is no record of JSON", line);
+                return *reterr_reason ? -EBADMSG : -ENOMEM;
+        }
+        return 0;
+}
+
+/* ---- failures ---- */
+
+/* As Go names them, and thus containerd's clients know them. */
+static char *signal_to_text(int signal) {
+        static const char *const names[] = {
+                [1] = "hangup",
+                [2] = "interrupt",
+                [3] = "quit",
+                [4] = "illegal instruction",
+                [5] = "trace/breakpoint trap",
+                [6] = "aborted",
+                [7] = "bus error",
+                [8] = "floating point exception",
+                [9] = "killed",
+                [10] = "user defined signal 1",
+                [11] = "segmentation fault",
+                [12] = "user defined signal 2",
+                [13] = "broken pipe",
+                [14] = "alarm clock",
+                [15] = "terminated",
+        };
+
+        if (signal > 0 && (size_t) signal < ELEMENTSOF(names))
+                return strdup_printf("signal: %s", names[signal]);
+        return strdup_printf("signal: signal %d", signal);
+}
+
+static char *wait_status_to_text(int wait_status) {
+        _cleanup_(freep) char *text = NULL;
+
+        if (!WIFSIGNALED(wait_status))
+                return strdup_printf("exit status %d", WEXITSTATUS(wait_status));
+
+        text = signal_to_text(WTERMSIG(wait_status));
+        if (text && WCOREDUMP(wait_status))
+                return strdup_printf("%s (core dumped)", text);
+        return TAKE_PTR(text);
+}
+
+/* Go writes "no such file or directory" where C has "No such ...". */
+static char *error_to_text(int error) {
+        char *text = strdup(strerror(abs(error)));
+
+        if (text && isupper((unsigned char) text[0]) && !isupper((unsigned char) text[1]))
+                text[0] = (char) tolower((unsigned char) text[0]);
+        return text;
+}
+
+static char *start_failure_to_text(const char *command, int error) {
+        _cleanup_(freep) char *reason = NULL;
+
+        if (error == -ENOENT && !strchr(command, '/'))
+                return strdup_printf("exec: \"%s\": executable file not found in $PATH", command);
+
+        reason = error_to_text(error);
+        if (!reason)
+                return NULL;
+        if (!strchr(command, '/'))
+                return strdup_printf("exec: \"%s\": %s", command, reason);
+        return strdup_printf("fork/exec %s: %s", command, reason);
+}
+
+/* The end of what was captured: the reason comes last. */
+static char *output_to_text(const char *output) {
+        size_t size = strlen(output), skip = size > MESSAGE_MAX ? size - MESSAGE_MAX : 0;
+
+        while (skip > 0 && skip < size && ((unsigned char) output[skip] & 0xc0) == 0x80)
+                skip++; /* not into the middle of a character */
+        return text_sanitize(output + skip, size - skip, MESSAGE_MAX);
+}
+
+char *runtime_result_to_text(const char *command, const JobResult *result, uint64_t timeout_usec) {
+        _cleanup_(freep) char *status = NULL, *output = NULL;
+
+        if (result->error == -ETIMEDOUT)
+                return strdup_printf("%s timed out after %.9g s and was killed", command,
+                                     (double) timeout_usec / (double) USEC_PER_SEC);
+        if (result->error < 0)
+                return start_failure_to_text(command, result->error);
+
+        status = wait_status_to_text(result->wait_status);
+        output = output_to_text(strempty(result->output));
+        if (!status || !output)
+                return NULL;
+        return strdup_printf("%s did not terminate successfully: %s%s%s", command, status, output[0] ? ": " : "", output);
+}
+
+/* The end of the log, from the start of a line. */
+static int log_read_tail(int fd, char **ret, size_t *ret_size) {
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0, skip = 0;
+        struct stat st;
+        off_t offset;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EBADFD;
+
+        text = malloc(LOG_TAIL_MAX);
+        if (!text)
+                return -ENOMEM;
+
+        offset = st.st_size > LOG_TAIL_MAX ? st.st_size - LOG_TAIL_MAX : 0;
+        while (size < LOG_TAIL_MAX) {
+                ssize_t n = pread(fd, text + size, LOG_TAIL_MAX - size, offset + (off_t) size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                size += (size_t) n;
+        }
+
+        if (offset > 0) {
+                const char *newline = memchr(text, '\n', size);
+
+                skip = newline ? (size_t) (newline - text) + 1 : size;
+                memmove(text, text + skip, size - skip);
+        }
+
+        *ret = TAKE_PTR(text);
+        *ret_size = size - skip;
+        return 0;
+}
+
+/* The last error in the log: 1, 0 if there is none, or -errno and in *reterr_reason why that cannot be said. */
+static int log_find_error(int dir_fd, const char *log, const char *log_path, char **ret, char **reterr_reason) {
+        _cleanup_(freep) char *text = NULL, *why = NULL;
+        _cleanup_(safe_closep) int fd = -EBADF;
+        const char *step = "open";
+        size_t size = 0;
+        int r;
+
+        fd = file_open_beneath(dir_fd, log, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+        r = fd;
+        if (fd >= 0) {
+                step = "read";
+                r = log_read_tail(fd, &text, &size);
+        }
+        if (r < 0) {
+                why = r == -EBADFD ? strdup("not a regular file") : error_to_text(r);
+                *reterr_reason = why ? strdup_printf("%s %s: %s", step, log_path, why) : NULL;
+                return *reterr_reason ? r : -ENOMEM;
+        }
+        return runtime_log_last_error(text, size, ret, reterr_reason);
+}
+
+char *runtime_failure(const char *op, int dir_fd, const char *log, const char *log_path, const char *text) {
+        _cleanup_(freep) char *last = NULL, *why = NULL, *message = NULL;
+        int r;
+
+        r = log_find_error(dir_fd, log, log_path, &last, &why);
+        if (r > 0)
+                message = strdup_printf("OCI runtime %s failed: %s", op, last);
+        else if (r < 0 && why)
+                message = strdup_printf("OCI runtime %s failed: unable to retrieve OCI runtime error (%s): %s", op, why, text);
+        else
+                message = strdup_printf("OCI runtime %s failed: %s", op, text);
+        return message ? text_sanitize(message, strlen(message), SIZE_MAX) : NULL;
+}
+
+int runtime_kill_classify(const char *output) {
+        output = strempty(output);
+        if (strstr(output, "os: process already finished") || strstr(output, "container not running") ||
+            strcasestr(output, "no such process"))
+                return -ESRCH;
+        if (strstr(output, "does not exist"))
+                return -ENOENT;
+        return -EIO;
+}
+
+bool runtime_delete_is_gone(const char *output, const char *complaint) {
+        return strstr(strempty(output), "does not exist") || strstr(strempty(complaint), "does not exist");
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Starting a program as a child.
+ *
+ * vfork() spares the kernel the copy of our page tables, and lets execve()'s errno come back through a variable. Its price: until
+ * execve() the child runs on our stack and in our memory. So everything that allocates is done before, all signals are blocked
+ * around it, and the child makes nothing but system calls. */
+
+#include "host/spawn.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+/* What the service manager and the bus tell a service about itself. A runtime that believed NOTIFY_SOCKET or LISTEN_FDS to
+ * be meant for it would hand them to the container. */
+static const char *const private_variables[] = {
+        "CACHE_DIRECTORY",
+        "CONFIGURATION_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        "DBUS_STARTER_ADDRESS",
+        "DBUS_STARTER_BUS_TYPE",
+        "FDSTORE",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "LISTEN_FDNAMES",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_PIDFDID",
+        "LOGS_DIRECTORY",
+        "MAINPID",
+        "MAINPIDFDID",
+        "MANAGERPID",
+        "MANAGERPIDFDID",
+        "MEMORY_PRESSURE_WATCH",
+        "MEMORY_PRESSURE_WRITE",
+        "NOTIFY_SOCKET",
+        "PIDFILE",
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
+        "RUNTIME_DIRECTORY",
+        "STATE_DIRECTORY",
+        "SYSTEMD_EXEC_PID",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+};
+
+typedef struct Child {
+        const SpawnParameters *p;
+        char **environment;
+        int *fds;            /* what becomes 0, 1, 2, ... */
+        int n_fds;
+        pid_t parent;
+        volatile int *error; /* written by the child, in our memory */
+} Child;
+
+static bool variable_is_private(const char *assignment) {
+        for (size_t i = 0; i < ELEMENTSOF(private_variables); i++) {
+                const char *rest = startswith(assignment, private_variables[i]);
+
+                if (rest && *rest == '=')
+                        return true;
+        }
+        return false;
+}
+
+/* An array of our own; the strings stay those of 'environ'. */
+static char **environment_filter(void) {
+        size_t n = 0, n_all = 0;
+        char **v;
+
+        for (char **e = environ; e && *e; e++)
+                n_all++;
+
+        v = malloc((n_all + 1) * sizeof(char *));
+        if (!v)
+                return NULL;
+
+        for (size_t i = 0; i < n_all; i++)
+                if (!variable_is_private(environ[i]))
+                        v[n++] = environ[i];
+        v[n] = NULL;
+        return v;
+}
+
+/* Makes fds[i] become descriptor i. First every source that lies where another is to go moves out of the way; after that
+ * no dup2() can overwrite one that is still needed. */
+static int child_arrange_fds(int *fds, int n) {
+        for (int i = 0; i < n; i++) {
+                if (fds[i] >= n || fds[i] == i)
+                        continue;
+
+                fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, n);
+                if (fds[i] < 0)
+                        return -errno;
+        }
+
+        for (int i = 0; i < n; i++)
+                if (fds[i] == i) {
+                        /* dup2() onto itself would leave the close-on-exec flag. */
+                        if (fcntl(i, F_SETFD, 0) < 0)
+                                return -errno;
+                } else if (dup2(fds[i], i) < 0)
+                        return -errno;
+
+        if (close_range((unsigned) n, ~0U, 0) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Errors of single signals are of no interest: SIGKILL and SIGSTOP cannot be set, and libc keeps two for itself. */
+static void child_reset_signals(void) {
+        static const struct sigaction sa = { .sa_handler = SIG_DFL };
+
+        for (int s = 1; s < _NSIG; s++)
+                (void) sigaction(s, &sa, NULL);
+}
+
+static int child_prepare(const Child *c) {
+        sigset_t none;
+        int r;
+
+        child_reset_signals();
+
+        if (setpgid(0, 0) < 0)
+                return -errno;
+
+        /* If our parent died before the prctl(), no signal will come. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+                return -errno;
+        if (getppid() != c->parent)
+                return -ESRCH;
+
+        r = child_arrange_fds(c->fds, c->n_fds);
+        if (r < 0)
+                return r;
+
+        if (c->p->directory && chdir(c->p->directory) < 0)
+                return -errno;
+
+        (void) sigemptyset(&none);
+        if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Not inlined, so that no variable of the caller is kept in a register that the child changes. */
+static _noreturn_ __attribute__((noinline)) void child_run(const Child *c) {
+        int r;
+
+        r = child_prepare(c);
+        if (r >= 0) {
+                (void) execve(c->p->program, c->p->argv, c->environment);
+                r = -errno;
+        }
+
+        *c->error = r;
+        _exit(127);
+}
+
+static int spawn_child(Child *c, pid_t *ret) {
+        volatile int error = 0;
+        sigset_t all, before;
+        pid_t pid;
+        int r;
+
+        c->error = &error;
+
+        (void) sigfillset(&all);
+        r = pthread_sigmask(SIG_SETMASK, &all, &before);
+        if (r > 0)
+                return -r;
+
+        pid = vfork();
+        if (pid == 0)
+                child_run(c);
+
+        r = pid < 0 ? -errno : 0;
+        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (r < 0)
+                return r;
+
+        /* Where vfork() is a plain fork() (valgrind), a failure shows as exit code 127 only. Elsewhere the child is
+         * gone already, and nobody has been told of it: ours to reap, which does not block. */
+        if (error < 0) {
+                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+                return error;
+        }
+
+        *ret = pid;
+        return 0;
+}
+
+int spawn(const SpawnParameters *p, pid_t *ret) {
+        _cleanup_(freep) char **environment = NULL;
+        _cleanup_(safe_closep) int null = -EBADF;
+        _cleanup_(freep) int *fds = NULL;
+        Child c;
+
+        assert(p->program && p->argv && p->argv[0]);
+
+        environment = environment_filter();
+        if (!environment)
+                return -ENOMEM;
+
+        fds = calloc(ELEMENTSOF(p->stdio) + p->n_fds, sizeof(int));
+        if (!fds)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < ELEMENTSOF(p->stdio); i++) {
+                /* Read-write for all three: a program that writes to its stdin, as a terminal's child may, must not be told EBADF. */
+                if (p->stdio[i] < 0 && null < 0) {
+                        null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+                        if (null < 0)
+                                return -errno;
+                }
+                fds[i] = p->stdio[i] < 0 ? null : p->stdio[i];
+        }
+        for (size_t i = 0; i < p->n_fds; i++)
+                fds[ELEMENTSOF(p->stdio) + i] = p->fds[i];
+
+        c = (Child) {
+                .p = p,
+                .environment = environment,
+                .fds = fds,
+                .n_fds = (int) (ELEMENTSOF(p->stdio) + p->n_fds),
+                .parent = getpid(),
+        };
+        return spawn_child(&c, ret);
+}
+
+/* -ENOENT also for what is no regular file, as a folder of that name does not hide the program in the next one. */
+static int program_check(const char *path) {
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+                return errno == EACCES ? -EACCES : -ENOENT;
+        if (!S_ISREG(st.st_mode))
+                return -ENOENT;
+        if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)
+                return -EACCES;
+        return 0;
+}
+
+static int program_find_in(const char *folders, const char *command, char **ret) {
+        int result = -ENOENT, r;
+
+        for (const char *f = folders, *end; ; f = end + 1) {
+                _cleanup_(freep) char *path = NULL;
+
+                end = strchrnul(f, ':');
+
+                /* An empty or relative entry means our working directory, which is nobody's choice. */
+                if (*f == '/') {
+                        if (asprintf(&path, "%.*s/%s", (int) (end - f), f, command) < 0) {
+                                path = NULL;
+                                return -ENOMEM;
+                        }
+
+                        r = program_check(path);
+                        if (r >= 0) {
+                                *ret = TAKE_PTR(path);
+                                return 0;
+                        }
+                        if (r == -EACCES)
+                                result = r;
+                }
+
+                if (!*end)
+                        return result;
+        }
+}
+
+int program_find(const char *command, char **ret) {
+        char standard[256];
+        const char *folders;
+        char *path;
+
+        if (command[0] == '/') {
+                path = strdup(command);
+                if (!path)
+                        return -ENOMEM;
+                *ret = path;
+                return 0;
+        }
+        if (strchr(command, '/'))
+                return -EINVAL;
+        if (isempty(command))
+                return -ENOENT;
+
+        folders = getenv("PATH");
+        if (!folders) {
+                size_t n = confstr(_CS_PATH, standard, sizeof(standard));
+
+                folders = n > 0 && n <= sizeof(standard) ? standard : "/bin:/usr/bin";
+        }
+        return program_find_in(folders, command, ret);
+}
