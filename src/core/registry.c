@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The set of all containers. */
+
+/* uthash ends the process when it gets no memory, unless told otherwise: then it calls this, having left the table as it was. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) (hash_failed = true)
+
+#include "core/registry.h"
+#include "core/operation.h"
+#include "host/pid.h"
+#include "util/log.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define RETRY_USEC USEC_PER_SEC
+#define NAME_MAX_LENGTH 160 /* two identifiers and a slash */
+
+static bool hash_failed;
+
+void registry_init(Registry *r, const Services *services) {
+        *r = (Registry) { .services = services };
+}
+
+void registry_done(Registry *r) {
+        REGISTRY_FOREACH(c, r) {
+                container_abort(c);
+                (void) container_free(c);
+        }
+
+        assert(!r->containers);
+        assert(!r->namespaces);
+        assert(!r->processes);
+        sd_event_source_disable_unref(r->retry);
+        *r = (Registry) {};
+}
+
+static size_t make_name(char name[static NAME_MAX_LENGTH], const char *ns, const char *id) {
+        int n = snprintf(name, NAME_MAX_LENGTH, "%s/%s", ns, id);
+
+        return n < 0 || n >= NAME_MAX_LENGTH ? 0 : (size_t) n;
+}
+
+Container *registry_lookup(Registry *r, const char *ns, const char *id) {
+        char name[NAME_MAX_LENGTH];
+        Container *c = NULL;
+        size_t n;
+
+        n = make_name(name, ns, id);
+        if (n == 0)
+                return NULL;
+
+        HASH_FIND(by_name, r->containers, name, n, c);
+        return c;
+}
+
+Container *registry_find(Registry *r, const char *ns, const char *id) {
+        Container *c = registry_lookup(r, ns, id);
+
+        return c && c->phase == CONTAINER_LIVE ? c : NULL;
+}
+
+static Namespace *namespace_get(Registry *r, const char *name) {
+        Namespace *ns = NULL;
+
+        HASH_FIND(by_name, r->namespaces, name, strlen(name), ns);
+        if (ns)
+                return ns;
+
+        ns = malloc(sizeof(*ns));
+        if (!ns)
+                return NULL;
+        *ns = (Namespace) { .name = strdup(name) };
+        if (!ns->name)
+                return mfree(ns);
+
+        hash_failed = false;
+        HASH_ADD_KEYPTR(by_name, r->namespaces, ns->name, strlen(ns->name), ns);
+        if (hash_failed) {
+                free(ns->name);
+                return mfree(ns);
+        }
+        return ns;
+}
+
+static void namespace_put(Registry *r, Namespace *ns) {
+        if (ns->n_containers > 0)
+                return;
+
+        HASH_DELETE(by_name, r->namespaces, ns);
+        free(ns->name);
+        free(ns);
+}
+
+int registry_add(Registry *r, Container *c, const char *ns) {
+        char name[NAME_MAX_LENGTH];
+        Namespace *space;
+        char *key;
+        size_t n;
+
+        assert(!c->registry);
+
+        n = make_name(name, ns, c->id);
+        if (n == 0)
+                return -EINVAL;
+        if (registry_lookup(r, ns, c->id))
+                return -EEXIST;
+        if (HASH_CNT(by_name, r->containers) >= REGISTRY_CONTAINERS_MAX)
+                return -ENOBUFS;
+
+        space = namespace_get(r, ns);
+        if (!space)
+                return -ENOMEM;
+
+        key = strndup(name, n);
+        if (!key) {
+                namespace_put(r, space);
+                return -ENOMEM;
+        }
+
+        hash_failed = false;
+        HASH_ADD_KEYPTR(by_name, r->containers, key, n, c);
+        if (hash_failed) {
+                free(key);
+                namespace_put(r, space);
+                return -ENOMEM;
+        }
+
+        space->n_containers++;
+        c->ns = space;
+        c->registry = r;
+        return 0;
+}
+
+void registry_remove(Registry *r, Container *c) {
+        void *key = (void *) c->by_name.key; /* ours: registry_add() */
+
+        assert(c->registry == r);
+
+        HASH_DELETE(by_name, r->containers, c);
+        free(key);
+        c->ns->n_containers--;
+        namespace_put(r, c->ns);
+        c->ns = NULL;
+        c->registry = NULL;
+}
+
+int registry_index_process(Registry *r, Process *p) {
+        Process *other = NULL;
+
+        if (p->indexed)
+                return 0;
+
+        HASH_FIND(by_pid, r->processes, &p->pid, sizeof(p->pid), other);
+        if (other)
+                return -EEXIST;
+
+        hash_failed = false;
+        HASH_ADD(by_pid, r->processes, pid, sizeof(p->pid), p);
+        if (hash_failed)
+                return -ENOMEM;
+
+        p->indexed = true;
+        return 0;
+}
+
+void registry_unindex_process(Registry *r, Process *p) {
+        if (!p->indexed)
+                return;
+
+        HASH_DELETE(by_pid, r->processes, p);
+        p->indexed = false;
+}
+
+bool registry_has_namespace(Registry *r, const char *name) {
+        Namespace *ns = NULL;
+
+        HASH_FIND(by_name, r->namespaces, name, strlen(name), ns);
+        return ns;
+}
+
+bool registry_is_last_of_namespace(const Container *c) {
+        return c->ns->n_containers == 1;
+}
+
+/* Up the line of parents, as far as ourselves. */
+static Process *registry_find_ancestor(Registry *r, pid_t pid) {
+        /* The chain ends at a pid namespace's depth times some; the bound only guards against numbers that change under us. */
+        for (unsigned depth = 0; depth < 256 && pid > 1 && pid != getpid(); depth++) {
+                Process *p = NULL;
+                PidStat stat;
+
+                HASH_FIND(by_pid, r->processes, &pid, sizeof(pid), p);
+                if (p)
+                        return p;
+                if (pid_read_stat(pid, &stat) < 0)
+                        return NULL;
+                pid = stat.parent;
+        }
+
+        return NULL;
+}
+
+static bool cgroup_is_within(const char *cgroup, const char *parent) {
+        size_t n = strlen(parent);
+
+        return n > 0 && strncmp(cgroup, parent, n) == 0 && (cgroup[n] == 0 || cgroup[n] == '/');
+}
+
+Container *registry_find_by_pid(Registry *r, pid_t pid) {
+        _cleanup_(freep) char *cgroup = NULL;
+        Process *p;
+
+        p = registry_find_ancestor(r, pid);
+        if (p)
+                return p->container;
+
+        /* A process whose parent has died hangs below its container's init only if that has a pid namespace of its own. Otherwise
+         * it became our child, and its cgroup tells where it came from. */
+        if (pid_read_cgroup(pid, &cgroup) < 0 || isempty(cgroup))
+                return NULL;
+
+        REGISTRY_FOREACH(c, r)
+                if (c->phase == CONTAINER_LIVE && c->control_group && cgroup_is_within(cgroup, c->control_group))
+                        return c;
+
+        return NULL;
+}
+
+static int registry_on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
+        Registry *r = userdata;
+        bool again;
+
+        again = eventlog_flush(r->services->log) < 0;
+        REGISTRY_FOREACH(c, r)
+                if (c->unsaved && container_save(c) < 0)
+                        again = true;
+
+        r->retry = sd_event_source_disable_unref(r->retry);
+        if (again)
+                registry_retry_save(r);
+        else
+                log_notice("What could not be written before has been written now.");
+        return 0;
+}
+
+void registry_retry_save(Registry *r) {
+        int e;
+
+        if (r->retry)
+                return;
+
+        e = sd_event_add_time_relative(r->services->event, &r->retry, CLOCK_MONOTONIC, RETRY_USEC, 0, registry_on_retry, r);
+        if (e < 0)
+                log_error_errno(e, "Failed to arrange for writing the state again, it is written at the next change: %m");
+}
+
+void registry_check_idle(Registry *r) {
+        void (*idle)(void *) = r->idle;
+
+        if (!r->stopping || !idle)
+                return;
+
+        REGISTRY_FOREACH(c, r)
+                if (c->operation)
+                        return;
+
+        r->idle = NULL;
+        idle(r->idle_userdata);
+}
+
+void registry_stop(Registry *r, void (*idle)(void *userdata), void *userdata) {
+        r->stopping = true;
+        r->idle = idle;
+        r->idle_userdata = userdata;
+
+        REGISTRY_FOREACH(c, r)
+                container_dispatch(c); /* refuses what waits */
+
+        registry_check_idle(r);
+}

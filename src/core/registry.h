@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The set of all containers: by name, by pid, and by namespace. */
+
+#include "core/container.h"
+#include "core/services.h"
+
+#include <uthash.h>
+
+#define REGISTRY_CONTAINERS_MAX 65536
+
+/* A tenant's name space for ids. Counted, so that its empty folders can go with its last container. */
+struct Namespace {
+        char *name;
+        unsigned n_containers;
+        UT_hash_handle by_name;
+};
+
+struct Registry {
+        const Services *services;
+        Container *containers;      /* all, also those nobody can see; key "NS/ID" */
+        Namespace *namespaces;
+        Process *processes;         /* by pid */
+        unsigned n_live;            /* the visible ones */
+        bool stopping;
+        sd_event_source *retry;     /* writes again what could not be written */
+        void (*idle)(void *userdata); /* stopping: no operation is left */
+        void *idle_userdata;
+};
+
+void registry_init(Registry *r, const Services *services);
+/* Frees all containers, leaving processes and disk as they are. */
+void registry_done(Registry *r);
+
+/* Any container of this name, also one that is being created; NULL. */
+Container *registry_lookup(Registry *r, const char *ns, const char *id);
+/* Only one that clients can see. */
+Container *registry_find(Registry *r, const char *ns, const char *id);
+
+/* The container that the process belongs to: a process we know, a descendant of one, or one in the container's cgroup. NULL when there is none. */
+Container *registry_find_by_pid(Registry *r, pid_t pid);
+
+int registry_add(Registry *r, Container *c, const char *ns); /* sets c->ns; -EEXIST, -ENOBUFS, -ENOMEM */
+void registry_remove(Registry *r, Container *c);
+int registry_index_process(Registry *r, Process *p); /* by its pid */
+void registry_unindex_process(Registry *r, Process *p);
+
+/* Is there a container, visible or not, of this namespace? And is this one the only one? */
+bool registry_has_namespace(Registry *r, const char *name);
+bool registry_is_last_of_namespace(const Container *c);
+
+/* Sees to it that container_save() is tried again later. */
+void registry_retry_save(Registry *r);
+
+/* No more operations are accepted; idle() is called (perhaps at once) when none is running. */
+void registry_stop(Registry *r, void (*idle)(void *userdata), void *userdata);
+void registry_check_idle(Registry *r);
+
+#define REGISTRY_FOREACH(c, r) for (Container *c = (r)->containers, *_next = NULL; \
+                                    c && (_next = c->by_name.next, true); c = _next)

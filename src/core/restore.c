@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Coming back after a restart, a crash, or a kill -9. */
+
+#include "core/restore.h"
+#include "core/cleanup.h"
+#include "core/state.h"
+#include "host/bundle.h"
+#include "host/cgroup.h"
+#include "util/file.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+
+/* What was found of one container. Everything is read first and acted upon then, since what is done makes events, and those that the
+ * log still lacks come before. */
+typedef struct Finding {
+        Container *container;
+        int status;         /* a StateStatus, or a negative errno of state_load() */
+        bool empty;         /* an empty folder: a create that had not even begun to write */
+        sd_id128_t boot_id; /* when its state was written */
+        char *reason;
+        Json event_tree;
+        Event event;        /* state.json knows it and the log does not: we died between writing the two */
+} Finding;
+
+typedef struct Restore {
+        Registry *registry;
+        Finding *findings;
+        size_t n_findings, n_allocated;
+        unsigned n_adopted, n_stopped, n_cleaned, n_undone;
+} Restore;
+
+/* ---- walking the folders ---- */
+
+typedef int (*FolderFound)(Restore *restore, int dir_fd, const char *ns, const char *name);
+
+/* Calls found() for each entry of a directory, by its descriptor. The names are collected first, since found() may rename them. */
+static int for_each_entry(Restore *restore, int dir_fd, const char *ns, FolderFound found) {
+        struct dirent **entries = NULL;
+        int n;
+
+        n = scandirat(dir_fd, ".", &entries, NULL, alphasort);
+        if (n < 0)
+                return -errno;
+
+        for (int i = 0; i < n; i++) {
+                if (!streq(entries[i]->d_name, ".") && !streq(entries[i]->d_name, ".."))
+                        (void) found(restore, dir_fd, ns, entries[i]->d_name);
+                free(entries[i]);
+        }
+        free(entries);
+        return 0;
+}
+
+/* Opens a folder that may be ours: a real directory, of our own user. */
+static int open_own_folder(int dir_fd, const char *ns, const char *name) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        struct stat st;
+
+        fd = file_open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0) {
+                log_warning_errno(fd, "State directory: %s%s%s is no folder of monoshimd's, leaving it alone: %m", strempty(ns), ns ? "/" : "", name);
+                return fd;
+        }
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_uid != geteuid()) {
+                log_warning("State directory: %s%s%s belongs to user %u, leaving it alone.", strempty(ns), ns ? "/" : "", name, st.st_uid);
+                return -EPERM;
+        }
+
+        return TAKE_FD(fd);
+}
+
+static bool folder_has(int fd, const char *name) {
+        struct stat st;
+
+        return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0;
+}
+
+static bool folder_is_empty(int fd) {
+        struct dirent **entries = NULL;
+        int n;
+
+        n = scandirat(fd, ".", &entries, NULL, NULL);
+        for (int i = 0; i < n; i++)
+                free(entries[i]);
+        free(entries);
+        return n == 2;
+}
+
+/* ---- reading ---- */
+
+/* What the runtime needs to forget a container of which we know nothing but its name. */
+static int fill_in_unknown(Container *c) {
+        const Services *s = c->services;
+
+        c->bundle = c->bundle ?: container_state_path(c, NULL);
+        c->runtime = c->runtime ?: strdup(s->runtime);
+        c->runtime_root = c->runtime_root ?: strdup_printf("%s/%s", s->runtime_root, container_get_namespace(c));
+        return c->bundle && c->runtime && c->runtime_root ? 0 : -ENOMEM;
+}
+
+/* The pid file tells who it was, for the events; nothing is ever done to the process of that number. */
+static void read_dead_pid(Container *c, int fd) {
+        _cleanup_(freep) char *text = NULL;
+        uint64_t pid;
+        size_t size;
+
+        c->init.pid = 0;
+        if (file_read_beneath(fd, "init.pid", 64, &text, &size) >= 0 && parse_uint64(text, &pid) >= 0 && pid <= INT32_MAX)
+                c->init.pid = (pid_t) pid;
+}
+
+static void find_lost_event(Finding *f) {
+        Container *c = f->container;
+
+        if (!c->last_event || json_parse(c->last_event, strlen(c->last_event), &f->event_tree, NULL) < 0)
+                return;
+
+        if (event_from_json(f->event_tree, &f->event) < 0 || f->event.sequence <= eventlog_last(c->services->log) ||
+            !streq(f->event.container_id, c->id) || !streq(f->event.ns, container_get_namespace(c)))
+                f->event.sequence = 0;
+}
+
+static int read_container(Restore *restore, int fd, const char *ns, const char *id) {
+        Finding f = {};
+        int r;
+
+        if (restore->n_findings == restore->n_allocated) {
+                size_t n = restore->n_allocated ? restore->n_allocated * 2 : 64;
+                Finding *larger = reallocarray(restore->findings, n, sizeof(*larger));
+
+                if (!larger)
+                        return log_full(LOG_ERR, ENOMEM, ns, id, "Failed to restore the container, leaving it to the next start: %m");
+                restore->findings = larger;
+                restore->n_allocated = n;
+        }
+
+        r = container_new(&f.container, restore->registry, ns, id);
+        if (r < 0)
+                return log_full(LOG_ERR, r, ns, id, "Failed to restore the container, leaving it to the next start: %m");
+
+        f.empty = folder_is_empty(fd);
+        f.status = state_load(f.container, fd, &f.boot_id, &f.reason);
+        if (f.status == -ENOENT || f.status == -EBADMSG)
+                read_dead_pid(f.container, fd);
+        if (fill_in_unknown(f.container) < 0)
+                f.status = -ENOMEM;
+        if (f.status >= 0)
+                find_lost_event(&f);
+
+        restore->findings[restore->n_findings++] = f;
+        return 0;
+}
+
+static int on_container_folder(Restore *restore, int ns_fd, const char *ns, const char *name) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        if (name[0] == '.') {
+                fd = open_own_folder(ns_fd, ns, name);
+                if (fd >= 0)
+                        cleanup_remove_leftover(restore->registry, restore->registry->services->state_fd, ns, ns_fd, name);
+                return 0;
+        }
+        if (!identifier_is_valid(name)) {
+                log_warning("State directory: \"%s/%s\" is no container id, leaving it alone.", ns, name);
+                return 0;
+        }
+
+        fd = open_own_folder(ns_fd, ns, name);
+        if (fd < 0)
+                return 0;
+
+        if (!folder_is_empty(fd) && !folder_has(fd, STATE_FILE) && !folder_has(fd, "init.pid") &&
+            !folder_has(fd, "config.json") && !folder_has(fd, "log.json")) {
+                log_warning("State directory: there is nothing of monoshimd's in %s/%s, leaving it alone.", ns, name);
+                return 0;
+        }
+
+        return read_container(restore, fd, ns, name);
+}
+
+static int on_namespace_folder(Restore *restore, int state_fd, const char *none, const char *name) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int r;
+
+        if (name[0] == '.') {
+                if (!streq(name, EVENTLOG_FOLDER))
+                        log_warning("State directory: leaving \"%s\" alone, it is not ours.", name);
+                return 0;
+        }
+        if (!identifier_is_valid(name)) {
+                log_warning("State directory: \"%s\" is no namespace, leaving it alone.", name);
+                return 0;
+        }
+
+        fd = open_own_folder(state_fd, NULL, name);
+        if (fd < 0)
+                return 0;
+
+        r = for_each_entry(restore, fd, name, on_container_folder);
+        if (r < 0)
+                log_error_errno(r, "Failed to read namespace %s, leaving its containers to the next start: %m", name);
+        return 0;
+}
+
+/* ---- events that were not told ---- */
+
+static int finding_compare(const void *a, const void *b) {
+        uint64_t x = ((const Finding *) a)->event.sequence, y = ((const Finding *) b)->event.sequence;
+
+        return x < y ? -1 : x > y;
+}
+
+/* Writes and signals them with their old numbers. */
+static void tell_lost_events(Restore *restore) {
+        const Services *s = restore->registry->services;
+
+        if (restore->n_findings > 0)
+                qsort(restore->findings, restore->n_findings, sizeof(*restore->findings), finding_compare);
+
+        for (size_t i = 0; i < restore->n_findings; i++) {
+                const Event *e = &restore->findings[i].event;
+                const char *record = restore->findings[i].container->last_event;
+
+                if (e->sequence == 0 || e->sequence <= eventlog_last(s->log))
+                        continue;
+
+                if (eventlog_append(s->log, e->sequence, record, strlen(record)) > 0)
+                        registry_retry_save(restore->registry);
+                s->observer.event(s->observer.userdata, e);
+        }
+}
+
+/* ---- acting ---- */
+
+static void undo_create(Restore *restore, Container *c) {
+        Operation *op;
+
+        (void) container_log(c, LOG_NOTICE, 0, "Its creation was interrupted, undoing it.");
+        op = operation_begin(c, OPERATION_CREATE, NULL, NULL);
+        if (!op)
+                return (void) container_free(c);
+
+        restore->n_undone++;
+        op->restored = true;
+        cleanup_undo_create(op, true);
+}
+
+static void clean_dead(Restore *restore, Container *c, const char *why) {
+        (void) container_log(c, LOG_WARNING, 0, "It is dead (%s), cleaning up after it.", why);
+
+        c->phase = CONTAINER_CLEANING;
+        restore->n_cleaned++;
+        if (cleanup_dead(c) < 0)
+                (void) container_free(c); /* without memory: the next start does it */
+}
+
+static void drop_deleted(Container *c) {
+        cleanup_remove_folders(c);
+        c->phase = CONTAINER_DELETED;
+        (void) container_free(c);
+}
+
+static void reopen_streams(Container *c) {
+        Process *p = &c->init;
+
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                int r;
+
+                if (p->streams[i].kind != STREAM_FIFO || (i == STDIN_FILENO && p->stdin_closed))
+                        continue;
+
+                r = stream_reopen_hold(&p->streams[i]);
+                if (r < 0 && r != -ENXIO)
+                        (void) container_log(c, LOG_WARNING, r, "Failed to take back FIFO %s, going on without it: %m", p->streams[i].path);
+        }
+}
+
+/* Its init lives: taken back, with what happened to it meanwhile. */
+static int adopt(Restore *restore, Container *c) {
+        Process *p = &c->init;
+        int frozen, r;
+
+        r = process_watch(p, p->pid, p->start_time, true);
+        if (r < 0)
+                return r;
+
+        reopen_streams(c);
+        if (process_state_is_alive(p->state)) {
+                frozen = cgroup_is_frozen(p->pid);
+                if (frozen >= 0)
+                        p->state = frozen ? PROCESS_PAUSED : PROCESS_RUNNING;
+        }
+
+        restore->n_adopted++;
+        (void) container_publish(c);
+        if (p->state == PROCESS_CREATED)
+                operation_submit(c, OPERATION_PROBE, 0, false, NULL, NULL);
+        return 0;
+}
+
+static void take_back(Restore *restore, Finding *f) {
+        Container *c = f->container;
+        Process *p = &c->init;
+        int r;
+
+        if (!sd_id128_equal(f->boot_id, c->services->boot_id)) {
+                clean_dead(restore, c, "the machine was rebooted since");
+                return;
+        }
+        if (p->state == PROCESS_STOPPED) {
+                restore->n_stopped++;
+                (void) container_publish(c);
+                return;
+        }
+
+        r = p->pid > 1 ? adopt(restore, c) : -ESRCH;
+        if (r == -ESRCH)
+                clean_dead(restore, c, "its process exited while monoshimd was away");
+        else if (r < 0) {
+                (void) container_log(c, LOG_ERR, r, "Failed to watch process %d, leaving the container to the next start: %m", (int) p->pid);
+                (void) container_free(c);
+        }
+}
+
+static void act_on(Restore *restore, Finding *f) {
+        Container *c = f->container;
+
+        switch (f->status) {
+        case STATE_LOADED:
+                take_back(restore, f);
+                break;
+        case STATE_CREATING:
+                undo_create(restore, c);
+                break;
+        case STATE_DELETED:
+                drop_deleted(c);
+                break;
+        case STATE_CLEANING:
+                clean_dead(restore, c, "its cleanup was interrupted");
+                break;
+        case -ENOENT:
+                if (f->empty)
+                        undo_create(restore, c);
+                else
+                        clean_dead(restore, c, STATE_FILE " is missing");
+                break;
+        case -EBADMSG:
+                clean_dead(restore, c, f->reason ?: STATE_FILE " is unreadable");
+                break;
+        default:
+                (void) container_log(c, LOG_ERR, f->status, "Failed to read its state, leaving the container to the next start: %m");
+                (void) container_free(c);
+        }
+}
+
+/* ---- what belongs to nobody ---- */
+
+/* Work directories without a container go if they are empty; with something in them they are an admin's to judge. */
+static int on_work_folder(Restore *restore, int ns_fd, const char *ns, const char *name) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        if (name[0] == '.' && identifier_is_valid(name + 1)) {
+                fd = open_own_folder(ns_fd, ns, name);
+                if (fd >= 0)
+                        cleanup_remove_leftover(restore->registry, restore->registry->services->root_fd, ns, ns_fd, name);
+                return 0;
+        }
+        if (!identifier_is_valid(name) || registry_lookup(restore->registry, ns, name))
+                return 0;
+        if (unlinkat(ns_fd, name, AT_REMOVEDIR) < 0 && errno == ENOTEMPTY)
+                log_notice("Work directory %s/%s/%s belongs to no container; leaving it alone.",
+                           restore->registry->services->root_directory, ns, name);
+        return 0;
+}
+
+static int on_runtime_folder(Restore *restore, int ns_fd, const char *ns, const char *name) {
+        if (identifier_is_valid(name) && !registry_lookup(restore->registry, ns, name))
+                log_notice("The OCI runtime knows a container %s in %s/%s that is not monoshimd's; leaving it alone.",
+                           name, restore->registry->services->runtime_root, ns);
+        return 0;
+}
+
+static int on_namespace_of_nobody(Restore *restore, int dir_fd, const char *name, FolderFound found) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        if (!identifier_is_valid(name))
+                return 0;
+
+        fd = file_open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+        return fd < 0 ? 0 : for_each_entry(restore, fd, name, found);
+}
+
+static int on_work_namespace(Restore *restore, int dir_fd, const char *none, const char *name) {
+        return on_namespace_of_nobody(restore, dir_fd, name, on_work_folder);
+}
+
+static int on_runtime_namespace(Restore *restore, int dir_fd, const char *none, const char *name) {
+        return on_namespace_of_nobody(restore, dir_fd, name, on_runtime_folder);
+}
+
+static void look_for_leftovers(Restore *restore) {
+        const Services *s = restore->registry->services;
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        (void) for_each_entry(restore, s->root_fd, NULL, on_work_namespace);
+
+        fd = open(s->runtime_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0)
+                (void) for_each_entry(restore, fd, NULL, on_runtime_namespace);
+}
+
+int restore_all(Registry *registry) {
+        Restore restore = { .registry = registry };
+        int r;
+
+        r = for_each_entry(&restore, registry->services->state_fd, NULL, on_namespace_folder);
+        if (r < 0)
+                return r;
+
+        tell_lost_events(&restore);
+        look_for_leftovers(&restore);
+
+        for (size_t i = 0; i < restore.n_findings; i++) {
+                Finding *f = &restore.findings[i];
+
+                f->event_tree = json_free(f->event_tree);
+                act_on(&restore, f);
+                free(f->reason);
+        }
+
+        if (restore.n_findings > 0)
+                log_info("Restored %u running and %u stopped containers; cleaning up after %u dead ones, undoing %u interrupted creates.",
+                         restore.n_adopted, restore.n_stopped, restore.n_cleaned, restore.n_undone);
+        free(restore.findings);
+        return 0;
+}

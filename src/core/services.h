@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the core is given to work with: the loop, the host's services, the settings, and whom to tell. It is put together
+ * once, by the daemon, and outlives every container. */
+
+#include "core/event.h"
+#include "core/eventlog.h"
+#include "host/job.h"
+#include "host/reaper.h"
+#include "util/macro.h"
+
+#include <systemd/sd-event.h>
+#include <systemd/sd-id128.h>
+
+typedef struct Container Container;
+typedef struct Process Process;
+
+/* The properties of a Process that can change, for Observer::process_changed. */
+typedef enum ProcessChange {
+        PROCESS_CHANGED_STATUS = 1 << 0,
+        PROCESS_CHANGED_PID = 1 << 1,
+        PROCESS_CHANGED_EXIT = 1 << 2,    /* ExitStatus and ExitedAt */
+        PROCESS_CHANGED_STARTED = 1 << 3, /* StartedAt */
+} ProcessChange;
+
+/* The one road by which news goes up. Every function must be set; none may destroy what it is told about. */
+typedef struct Observer {
+        void (*container_added)(void *userdata, Container *c);   /* it can be found from now on */
+        void (*container_removed)(void *userdata, Container *c); /* it still can be found, for the last time */
+        void (*process_changed)(void *userdata, Process *p, unsigned changes);
+        void (*event)(void *userdata, const Event *e); /* it is on disk already */
+        void *userdata;
+} Observer;
+
+typedef struct Services {
+        sd_event *event;
+        Reaper *reaper;
+        JobPool *pool;
+        EventLog *log;
+        Observer observer;
+        sd_id128_t boot_id;
+
+        int state_fd;               /* STATE */
+        int root_fd;                /* ROOT */
+        const char *state_directory;
+        const char *root_directory;
+        const char *runtime;        /* the default OCI runtime */
+        const char *runtime_root;   /* the default, without the namespace */
+        const uint64_t *runtime_timeout_usec; /* it may change at a reload */
+} Services;
+
+/* Priorities of event sources: exits are seen before new requests are read. */
+#define PRIORITY_EXIT (-5)
+#define PRIORITY_BUS 0
