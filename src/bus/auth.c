@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who may call. */
+
+#include "bus/auth.h"
+#include "bus/call.h"
+#include "bus/front.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#include <assert.h>
+#include <utlist.h>
+
+/* A sender whose calls have not been let through yet can make this many wait; sd-bus keeps the rest of them on the socket. */
+#define SENDER_WAITING_MAX 1024
+
+typedef enum SenderState {
+        SENDER_ASKING,  /* the broker has not answered yet */
+        SENDER_ALLOWED,
+        SENDER_DENIED,
+} SenderState;
+
+/* A call that waits for the broker's answer, or for its turn after those that did. */
+typedef struct Waiting {
+        sd_bus_message *message;
+        struct Waiting *prev, *next; /* sender::waiting */
+} Waiting;
+
+struct Sender {
+        Connection *connection;
+        char *name;
+        SenderState state;
+        unsigned n_calls;      /* under way, see auth_get_counter() */
+        Waiting *waiting;
+        unsigned n_waiting;
+        sd_bus_slot *question; /* GetConnectionUnixUser */
+        sd_bus_slot *watch;    /* NameOwnerChanged */
+        UT_hash_handle by_name; /* connection::senders */
+};
+
+bool auth_uid_is_allowed(uid_t uid) {
+        return uid == 0 || uid == geteuid();
+}
+
+static int auth_deny(sd_bus_message *m) {
+        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_ACCESS_DENIED, "Only root may use monoshimd; %s.%s was refused.",
+                                          strempty(sd_bus_message_get_interface(m)), strempty(sd_bus_message_get_member(m)));
+}
+
+static void sender_drop_waiting(Sender *sender, Waiting *w) {
+        DL_DELETE(sender->waiting, w);
+        sender->n_waiting--;
+        (void) sd_bus_message_unref(w->message);
+        free(w);
+}
+
+static Sender *sender_free(Sender *sender) {
+        Connection *c = sender->connection;
+
+        calls_abandon(c, sender->name);
+        assert(sender->n_calls == 0);
+
+        while (sender->waiting)
+                sender_drop_waiting(sender, sender->waiting);
+
+        (void) sd_bus_slot_unref(sender->question);
+        (void) sd_bus_slot_unref(sender->watch);
+        HASH_DELETE(by_name, c->senders, sender);
+        free(sender->name);
+        return mfree(sender);
+}
+
+/* Lets the calls that have waited come in again, in their order. Each is recognised by being the first of those that wait. */
+static void sender_release(Sender *sender) {
+        Waiting *w, *next;
+
+        DL_FOREACH_SAFE(sender->waiting, w, next) {
+                int r;
+
+                (void) sd_bus_message_rewind(w->message, true);
+                r = sd_bus_enqueue_for_read(sender->connection->bus, w->message);
+                if (r < 0) {
+                        log_warning_errno(r, "Failed to go on with a call of %s, refusing it: %m", sender->name);
+                        (void) auth_deny(w->message);
+                        sender_drop_waiting(sender, w);
+                }
+        }
+}
+
+static int sender_on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        Sender *sender = userdata;
+        uint32_t uid;
+
+        sender->question = sd_bus_slot_unref(sender->question);
+
+        if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &uid) < 0) {
+                log_debug("Sender %s has left before it was known who it is.", sender->name);
+                (void) sender_free(sender);
+                return 0;
+        }
+
+        sender->state = auth_uid_is_allowed(uid) ? SENDER_ALLOWED : SENDER_DENIED;
+        sender_release(sender);
+        return 0;
+}
+
+static int sender_on_gone(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        const char *name, *old_owner, *new_owner;
+        Sender *sender = userdata;
+
+        if (sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner) < 0 || !isempty(new_owner) || !streq(name, sender->name))
+                return 0;
+
+        (void) sender_free(sender);
+        return 0;
+}
+
+static int sender_ask(Sender *sender) {
+        _cleanup_(freep) char *match = NULL;
+        sd_bus *bus = sender->connection->bus;
+        int r;
+
+        match = strdup_printf("type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+                              "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'", sender->name);
+        if (!match)
+                return -ENOMEM;
+
+        /* The watch first: should the sender leave right after the broker's answer, we hear of it. */
+        r = sd_bus_add_match_async(bus, &sender->watch, match, sender_on_gone, NULL, sender);
+        if (r < 0)
+                return r;
+
+        return sd_bus_call_method_async(bus, &sender->question, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                        "GetConnectionUnixUser", sender_on_answer, sender, "s", sender->name);
+}
+
+static Sender *sender_find(Connection *c, const char *name) {
+        Sender *sender = NULL;
+
+        HASH_FIND(by_name, c->senders, name, strlen(name), sender);
+        return sender;
+}
+
+static int sender_new(Connection *c, const char *name, Sender **ret) {
+        Sender *sender;
+        int r;
+
+        sender = malloc(sizeof(*sender));
+        if (!sender)
+                return -ENOMEM;
+
+        *sender = (Sender) { .connection = c, .name = strdup(name), .state = SENDER_ASKING };
+        if (!sender->name) {
+                free(sender);
+                return -ENOMEM;
+        }
+        HASH_ADD_KEYPTR(by_name, c->senders, sender->name, strlen(sender->name), sender);
+
+        r = sender_ask(sender);
+        if (r < 0) {
+                (void) sender_free(sender);
+                return r;
+        }
+
+        *ret = sender;
+        return 0;
+}
+
+static int sender_let_wait(Sender *sender, sd_bus_message *m) {
+        Waiting *w;
+
+        if (sender->n_waiting >= SENDER_WAITING_MAX)
+                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls before the bus has said who you are.");
+
+        w = malloc(sizeof(*w));
+        if (!w)
+                return -ENOMEM;
+
+        *w = (Waiting) { .message = sd_bus_message_ref(m) };
+        DL_APPEND(sender->waiting, w);
+        sender->n_waiting++;
+
+        /* The ones before it have been let in again already and stand in the queue: behind them. */
+        if (sender->state != SENDER_ASKING)
+                return sd_bus_enqueue_for_read(sender->connection->bus, m);
+        return 0;
+}
+
+static int auth_on_bus_call(Connection *c, sd_bus_message *m) {
+        const char *name = sd_bus_message_get_sender(m);
+        Sender *sender;
+        int r;
+
+        if (!name)
+                return auth_deny(m);
+
+        sender = sender_find(c, name);
+        if (!sender) {
+                r = sender_new(c, name, &sender);
+                if (r < 0) {
+                        log_warning_errno(r, "Failed to ask the bus who %s is, refusing its call: %m", name);
+                        return auth_deny(m);
+                }
+        }
+
+        if (sender->waiting) {
+                if (sender->state == SENDER_ASKING || sender->waiting->message != m) {
+                        r = sender_let_wait(sender, m);
+                        return r < 0 ? r : 1;
+                }
+                sender_drop_waiting(sender, sender->waiting);
+        } else if (sender->state == SENDER_ASKING) {
+                r = sender_let_wait(sender, m);
+                return r < 0 ? r : 1;
+        }
+
+        return sender->state == SENDER_ALLOWED ? 0 : auth_deny(m);
+}
+
+static int auth_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        Connection *c = userdata;
+        uint8_t type;
+
+        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
+                return 0;
+
+        if (c->is_peer)
+                return auth_uid_is_allowed(c->uid) ? 0 : auth_deny(m);
+
+        return auth_on_bus_call(c, m);
+}
+
+int auth_attach(Connection *c) {
+        return sd_bus_add_filter(c->bus, NULL, auth_on_message, c);
+}
+
+void auth_detach(Connection *c) {
+        Sender *sender, *next;
+
+        HASH_ITER(by_name, c->senders, sender, next)
+                (void) sender_free(sender);
+}
+
+unsigned *auth_get_counter(Connection *c, sd_bus_message *m) {
+        Sender *sender = c->is_peer ? NULL : sender_find(c, sd_bus_message_get_sender(m));
+
+        return sender ? &sender->n_calls : &c->n_calls;
+}

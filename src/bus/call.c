@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A method call that is answered later. */
+
+#include "bus/call.h"
+#include "bus/auth.h"
+#include "bus/error.h"
+#include "util/log.h"
+
+#include <stdarg.h>
+#include <utlist.h>
+
+Call *call_new(Connection *c, sd_bus_message *m, Failure *failure) {
+        unsigned *counter = auth_get_counter(c, m);
+        Call *call;
+
+        if (*counter >= CALLS_MAX) {
+                (void) failure_set(failure, FAILURE_RESOURCE_EXHAUSTED, "%u calls of this client are under way already, wait for some of them",
+                                   (unsigned) CALLS_MAX);
+                return NULL;
+        }
+
+        call = malloc(sizeof(*call));
+        if (!call) {
+                (void) failure_set(failure, FAILURE_RESOURCE_EXHAUSTED, "out of memory");
+                return NULL;
+        }
+
+        *call = (Call) { .connection = c, .message = sd_bus_message_ref(m), .counter = counter };
+        DL_APPEND(c->calls, call);
+        (*counter)++;
+        return call;
+}
+
+static void call_unlink(Call *call) {
+        if (call->connection) {
+                DL_DELETE(call->connection->calls, call);
+                (*call->counter)--;
+        }
+        call->connection = NULL;
+        call->message = sd_bus_message_unref(call->message);
+}
+
+Call *call_free(Call *call) {
+        if (!call)
+                return NULL;
+
+        if (call->message)
+                (void) sd_bus_reply_method_errorf(call->message, MONOSHIM_ERROR("Unavailable"), "monoshimd is stopping");
+        (void) waiter_free(call->waiter);
+        call_unlink(call);
+        return mfree(call);
+}
+
+/* The client may have gone this very moment: that is no failure of ours. */
+static void call_log(int r) {
+        if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
+                log_warning_errno(r, "Failed to answer a method call, ignoring: %m");
+}
+
+void call_reply(Call *call, const char *types, ...) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        va_list args;
+        int r;
+
+        if (call->message) {
+                r = sd_bus_message_new_method_return(call->message, &reply);
+                if (r >= 0 && types) {
+                        va_start(args, types);
+                        r = sd_bus_message_appendv(reply, types, args);
+                        va_end(args);
+                }
+                if (r >= 0)
+                        r = sd_bus_message_send(reply);
+                call_log(r);
+                call->message = sd_bus_message_unref(call->message);
+        }
+
+        call_unlink(call);
+        free(call);
+}
+
+void call_reply_failure(Call *call, const Failure *failure) {
+        if (call->message) {
+                call_log(sd_bus_reply_method_errorf(call->message, failure_kind_to_error_name(failure->kind), "%s", failure_message(failure)));
+                call->message = sd_bus_message_unref(call->message);
+        }
+
+        call_unlink(call);
+        free(call);
+}
+
+void calls_abandon(Connection *c, const char *sender) {
+        Call *call, *next;
+
+        DL_FOREACH_SAFE(c->calls, call, next) {
+                if (sender && !streq_ptr(sd_bus_message_get_sender(call->message), sender))
+                        continue;
+
+                /* Without a reply: what a Wait kept is given up; an operation goes on, and frees the call when it is over. */
+                if (call->waiter) {
+                        call->waiter = waiter_free(call->waiter);
+                        call_unlink(call);
+                        free(call);
+                } else
+                        call_unlink(call);
+        }
+}

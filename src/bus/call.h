@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A method call that is answered later. The kept message is a debt, which the destructor pays: freed unanswered, it answers that monoshimd
+ * is going away. When its client has gone, nothing is cancelled; there only is nobody to answer to any more. */
+
+#include "bus/connection.h"
+#include "core/failure.h"
+
+struct Call {
+        Connection *connection; /* NULL once the client has gone */
+        sd_bus_message *message;
+        Waiter *waiter;         /* of a Wait: given up when the client goes */
+        unsigned *counter;      /* of this client's calls */
+        Call *prev, *next;      /* connection::calls */
+};
+
+/* Calls that one client may have under way: a Wait for each of very many containers, but not without bound. */
+#define CALLS_MAX 65536
+
+/* Keeps the message. NULL and *failure when there are too many of this client's, or no memory. */
+Call *call_new(Connection *c, sd_bus_message *m, Failure *failure);
+Call *call_free(Call *call);
+
+/* Each answers, if anybody is there to be answered, and frees the call. */
+void call_reply(Call *call, const char *types, ...);
+void call_reply_failure(Call *call, const Failure *failure);
+
+/* The client (all of a connection with sender NULL) has gone: gives up its waits and forgets its messages. */
+void calls_abandon(Connection *c, const char *sender);

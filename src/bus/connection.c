@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One D-Bus connection with our objects on it. */
+
+#include "bus/connection.h"
+#include "bus/auth.h"
+#include "bus/call.h"
+#include "bus/front.h"
+#include "bus/objects.h"
+#include "bus/path.h"
+#include "bus/peer.h"
+#include "util/log.h"
+
+#include <assert.h>
+#include <utlist.h>
+
+static int connection_on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        connection_drop(userdata);
+        return 0;
+}
+
+static int connection_add_objects(Connection *c) {
+        int r;
+
+        if ((r = sd_bus_add_object_vtable(c->bus, NULL, BUS_PATH, MANAGER_INTERFACE, manager_vtable, c)) < 0 ||
+            (r = sd_bus_add_fallback_vtable(c->bus, NULL, BUS_CONTAINER_PREFIX, CONTAINER_INTERFACE, container_vtable,
+                                            container_object_find, c)) < 0 ||
+            (r = sd_bus_add_fallback_vtable(c->bus, NULL, BUS_CONTAINER_PREFIX, PROCESS_INTERFACE, process_vtable,
+                                            process_object_find, c)) < 0 ||
+            (r = sd_bus_add_node_enumerator(c->bus, NULL, BUS_CONTAINER_PREFIX, container_node_enumerate, c)) < 0 ||
+            (r = sd_bus_add_object_manager(c->bus, NULL, BUS_PATH)) < 0)
+                return r;
+
+        return sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
+                                   connection_on_disconnected, c);
+}
+
+int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid) {
+        _cleanup_(connection_freep) Connection *c = NULL;
+        int r;
+
+        c = malloc(sizeof(*c));
+        if (!c) {
+                (void) sd_bus_close_unref(bus);
+                return -ENOMEM;
+        }
+
+        *c = (Connection) { .front = front, .bus = bus, .is_peer = is_peer, .uid = uid };
+        DL_APPEND(front->connections, c);
+        if (is_peer) {
+                front->n_peers++;
+                c->number = ++front->last_number;
+        }
+
+        r = auth_attach(c);
+        if (r < 0)
+                return r;
+        if (is_peer) {
+                /* Added last, asked first: everybody may say Hello. */
+                r = peer_attach_driver(c);
+                if (r < 0)
+                        return r;
+        }
+
+        r = connection_add_objects(c);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_attach_event(bus, front->event, PRIORITY_BUS);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+Connection *connection_free(Connection *c) {
+        if (!c)
+                return NULL;
+
+        auth_detach(c);
+        calls_abandon(c, NULL);
+        assert(!c->calls);
+
+        sd_event_source_disable_unref(c->connected);
+        sd_event_source_disable_unref(c->gone);
+        (void) sd_bus_detach_event(c->bus);
+        (void) sd_bus_close_unref(c->bus);
+
+        DL_DELETE(c->front->connections, c);
+        if (c->is_peer)
+                c->front->n_peers--;
+        if (c->front->broker == c)
+                c->front->broker = NULL;
+        return mfree(c);
+}
+
+static int connection_on_gone(sd_event_source *source, void *userdata) {
+        Connection *c = userdata;
+        Front *front = c->front;
+        bool was_broker = front->broker == c;
+
+        (void) connection_free(c);
+        if (was_broker)
+                front_on_broker_gone(front);
+        return 0;
+}
+
+void connection_drop(Connection *c) {
+        int r;
+
+        if (c->gone)
+                return;
+
+        r = sd_event_add_defer(c->front->event, &c->gone, connection_on_gone, c);
+        if (r < 0)
+                log_error_errno(r, "Failed to arrange for closing a connection, ignoring: %m");
+}
+
+bool connection_may_listen(const Connection *c) {
+        return !c->gone && (!c->is_peer || auth_uid_is_allowed(c->uid));
+}
+
+void connection_check_queue(Connection *c) {
+        uint64_t n;
+
+        if (!c->is_peer || c->gone || sd_bus_get_n_queued_write(c->bus, &n) < 0 || n < CONNECTION_QUEUE_MAX)
+                return;
+
+        log_warning("Peer :1.%u does not read what it is told, %llu messages wait for it; closing its connection.",
+                    c->number, (unsigned long long) n);
+        connection_drop(c);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One D-Bus connection with our objects on it: the message bus, or a peer on our own socket. */
+
+#include "core/registry.h"
+
+#include <systemd/sd-bus.h>
+
+#define BUS_NAME "org.monoshim1"
+#define BUS_PATH "/org/monoshim1"
+#define BUS_CONTAINER_PREFIX "/org/monoshim1/container"
+#define MANAGER_INTERFACE "org.monoshim1.Manager"
+#define CONTAINER_INTERFACE "org.monoshim1.Container"
+#define PROCESS_INTERFACE "org.monoshim1.Process"
+
+/* A peer that has this many messages waiting does not read: it is cut off, before it costs us memory. */
+#define CONNECTION_QUEUE_MAX 8192
+
+typedef struct Call Call;
+typedef struct Connection Connection;
+typedef struct Front Front;
+typedef struct Sender Sender;
+
+struct Connection {
+        Front *front;
+        sd_bus *bus;
+        bool is_peer;
+        uid_t uid;              /* of a peer, by SO_PEERCRED */
+        unsigned number;        /* of a peer: its name is ":1.NUMBER" */
+        Call *calls;            /* kept messages, to be answered later */
+        unsigned n_calls;       /* of a peer */
+        Sender *senders;        /* on a message bus: who is who */
+        sd_event_source *connected; /* of a peer: its first message is looked for */
+        sd_event_source *gone;  /* set once it is to be freed */
+        Connection *prev, *next; /* front::connections */
+};
+
+/* Takes the bus over, puts our objects on it and attaches it to the loop. The bus must not have been attached yet. */
+int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid);
+Connection *connection_free(Connection *c);
+DEFINE_CLEANUP(Connection *, connection_free);
+
+/* Frees it from the loop, soon: what runs on it now may end first. */
+void connection_drop(Connection *c);
+
+/* May it be told what happens? A peer that is not root may not. */
+bool connection_may_listen(const Connection *c);
+
+/* Looks whether its client still reads. To be called after signals were sent. */
+void connection_check_queue(Connection *c);

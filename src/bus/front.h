@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The D-Bus front end: all connections, and the road by which the core's news reaches them. */
+
+#include "bus/connection.h"
+#include "core/registry.h"
+
+typedef struct FrontSettings {
+        const char *bus;         /* "system", "user", "none", or a D-Bus address */
+        const char *listen_path; /* of our own socket, or NULL */
+} FrontSettings;
+
+struct Front {
+        Registry *registry;
+        sd_event *event;
+        const FrontSettings *settings;
+
+        Connection *connections;
+        unsigned n_peers;
+        unsigned last_number;
+
+        Connection *broker;      /* the message bus, also in 'connections' */
+        sd_event_source *reconnect;
+        uint64_t reconnect_usec;
+        bool name_acquired;
+
+        int listen_fd;
+        sd_event_source *listen_source;
+        char *listen_path;       /* to be unlinked at the end */
+
+        int (*reload)(void *userdata, Failure *failure); /* Manager.Reload */
+        void (*ready)(void *userdata); /* the name is ours and the socket listens; called once */
+        void *userdata;
+};
+
+void front_init(Front *f, Registry *registry, sd_event *event, const FrontSettings *settings);
+void front_done(Front *f);
+
+/* What the core tells goes here. Usable before front_start(). */
+Observer front_get_observer(Front *f);
+
+/* Connects and listens. ready() is called from the loop, or at once without a message bus. -errno, logged. */
+int front_start(Front *f);
+
+/* The message bus has closed its connection: tries again, for ever. */
+void front_on_broker_gone(Front *f);
+
+/* Gives replies that are under way a moment to get out; no new requests are read. */
+void front_flush(Front *f);

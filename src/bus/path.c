@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Object paths of containers and processes. */
+
+#include "bus/path.h"
+#include "bus/error.h"
+#include "bus/front.h"
+#include "util/strv.h"
+
+#define CONTAINER_TEMPLATE BUS_CONTAINER_PREFIX "/%/%"
+#define PROCESS_TEMPLATE BUS_CONTAINER_PREFIX "/%/%/process/%"
+
+int container_path_encode(const Container *c, char **ret) {
+        return sd_bus_path_encode_many(ret, CONTAINER_TEMPLATE, container_get_namespace(c), c->id);
+}
+
+int process_path_encode(const Process *p, char **ret) {
+        if (p == &p->container->init)
+                return container_path_encode(p->container, ret);
+
+        return sd_bus_path_encode_many(ret, PROCESS_TEMPLATE, container_get_namespace(p->container), p->container->id, p->id);
+}
+
+Container *container_path_find(Registry *registry, const char *path) {
+        _cleanup_(freep) char *ns = NULL, *id = NULL;
+
+        if (sd_bus_path_decode_many(path, CONTAINER_TEMPLATE, &ns, &id) <= 0)
+                return NULL;
+
+        return registry_find(registry, ns, id);
+}
+
+Process *process_path_find(Registry *registry, const char *path) {
+        Container *c = container_path_find(registry, path);
+
+        return c ? &c->init : NULL;
+}
+
+/* Is this look-up for a call of one of our own methods, and not for Properties, introspection or our own signals? */
+static bool is_method_of(sd_bus *bus, const char *path, const char *interface) {
+        sd_bus_message *m = sd_bus_get_current_message(bus);
+
+        return m && sd_bus_message_is_method_call(m, interface, NULL) && streq_ptr(sd_bus_message_get_path(m), path);
+}
+
+static int object_found(sd_bus *bus, const char *path, const char *interface, void *object, void **ret_found, sd_bus_error *ret_error) {
+        if (object) {
+                *ret_found = object;
+                return 1;
+        }
+
+        if (is_method_of(bus, path, interface))
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("NotFound"), "%s names no %s: not found", path,
+                                         streq(interface, CONTAINER_INTERFACE) ? "container" : "process");
+        return 0;
+}
+
+int container_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *ret_error) {
+        Connection *c = userdata;
+
+        return object_found(bus, path, interface, container_path_find(c->front->registry, path), ret_found, ret_error);
+}
+
+int process_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *ret_error) {
+        Connection *c = userdata;
+
+        return object_found(bus, path, interface, process_path_find(c->front->registry, path), ret_found, ret_error);
+}
+
+int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *ret_error) {
+        Registry *registry = ((Connection *) userdata)->front->registry;
+        _cleanup_(strv_freep) char **nodes = NULL;
+        size_t n = 0;
+        int r;
+
+        nodes = calloc((size_t) registry->n_live + 1, sizeof(*nodes));
+        if (!nodes)
+                return -ENOMEM;
+
+        REGISTRY_FOREACH(c, registry) {
+                if (c->phase != CONTAINER_LIVE)
+                        continue;
+                r = container_path_encode(c, &nodes[n]);
+                if (r < 0)
+                        return r;
+                n++;
+        }
+
+        *ret_nodes = TAKE_PTR(nodes);
+        return 1;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Our own socket: D-Bus peer to peer.
+ *
+ * busctl and most client libraries know nothing but buses: they say Hello, add matches, ask for name owners. So each peer finds a bus
+ * of two: itself, ":1.N", and us, ":1.0" alias org.monoshim1. Matches need not be kept, since every peer is told everything. */
+
+#include "bus/peer.h"
+#include "bus/auth.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-id128.h>
+
+#define DRIVER_NAME "org.freedesktop.DBus"
+#define DRIVER_PATH "/org/freedesktop/DBus"
+#define OWN_UNIQUE_NAME ":1.0"
+#define PEER_NAME_LENGTH 16
+
+/* ---- the driver ---- */
+
+static void peer_name(const Connection *c, char name[static PEER_NAME_LENGTH]) {
+        (void) snprintf(name, PEER_NAME_LENGTH, ":1.%u", c->number);
+}
+
+static bool name_is_ours(const char *name) {
+        return streq(name, BUS_NAME) || streq(name, OWN_UNIQUE_NAME);
+}
+
+/* Who owns a name on this bus of two; NULL if nobody does. */
+static const char *name_get_owner(const Connection *c, const char *name, char buffer[static PEER_NAME_LENGTH]) {
+        peer_name(c, buffer);
+        if (streq(name, DRIVER_NAME))
+                return DRIVER_NAME;
+        if (name_is_ours(name))
+                return OWN_UNIQUE_NAME;
+        return streq(name, buffer) ? buffer : NULL;
+}
+
+static int driver_new_reply(sd_bus_message *m, sd_bus_message **ret) {
+        int r;
+
+        r = sd_bus_message_new_method_return(m, ret);
+        if (r < 0)
+                return r;
+
+        return sd_bus_message_set_sender(*ret, DRIVER_NAME);
+}
+
+#define driver_reply(m, ...)                                                            \
+        ({                                                                              \
+                _cleanup_(sd_bus_message_unrefp) sd_bus_message *_reply = NULL;         \
+                int _r = driver_new_reply(m, &_reply);                                  \
+                _r = _r < 0 ? _r : sd_bus_message_append(_reply, __VA_ARGS__);          \
+                _r = _r < 0 ? _r : sd_bus_message_send(_reply);                         \
+                _r < 0 ? _r : 1;                                                        \
+        })
+
+static int driver_no_owner(sd_bus_message *m, const char *name) {
+        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER, "Nobody here is called %s, only " BUS_NAME ".", name);
+}
+
+static int driver_hello(Connection *c, sd_bus_message *m) {
+        char name[PEER_NAME_LENGTH];
+
+        peer_name(c, name);
+        return driver_reply(m, "s", name);
+}
+
+static int driver_nothing(Connection *c, sd_bus_message *m) {
+        return driver_reply(m, "");
+}
+
+static int driver_list_names(Connection *c, sd_bus_message *m) {
+        char name[PEER_NAME_LENGTH];
+
+        peer_name(c, name);
+        return driver_reply(m, "as", 4, DRIVER_NAME, BUS_NAME, OWN_UNIQUE_NAME, name);
+}
+
+static int driver_list_activatable(Connection *c, sd_bus_message *m) {
+        return driver_reply(m, "as", 0);
+}
+
+static int driver_get_name_owner(Connection *c, sd_bus_message *m) {
+        char buffer[PEER_NAME_LENGTH];
+        const char *name, *owner;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+
+        owner = name_get_owner(c, name, buffer);
+        return owner ? driver_reply(m, "s", owner) : driver_no_owner(m, name);
+}
+
+static int driver_name_has_owner(Connection *c, sd_bus_message *m) {
+        char buffer[PEER_NAME_LENGTH];
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+
+        return driver_reply(m, "b", (int) !!name_get_owner(c, name, buffer));
+}
+
+static int driver_get_id(Connection *c, sd_bus_message *m) {
+        char text[SD_ID128_STRING_MAX];
+        sd_id128_t id;
+        int r;
+
+        r = sd_id128_get_boot(&id);
+        if (r < 0)
+                return r;
+
+        return driver_reply(m, "s", sd_id128_to_string(id, text));
+}
+
+/* The pid and uid of either end; a peer's pid is not known to us for certain, so only ours is told. */
+static int driver_get_credentials(Connection *c, sd_bus_message *m) {
+        char buffer[PEER_NAME_LENGTH];
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        if (!name_get_owner(c, name, buffer))
+                return driver_no_owner(m, name);
+        if (streq(name, buffer))
+                return driver_reply(m, "a{sv}", 1, "UnixUserID", "u", (uint32_t) c->uid);
+
+        return driver_reply(m, "a{sv}", 2, "ProcessID", "u", (uint32_t) getpid(), "UnixUserID", "u", (uint32_t) geteuid());
+}
+
+static int driver_get_user(Connection *c, sd_bus_message *m) {
+        char buffer[PEER_NAME_LENGTH];
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        if (!name_get_owner(c, name, buffer))
+                return driver_no_owner(m, name);
+
+        return driver_reply(m, "u", (uint32_t) (streq(name, buffer) ? c->uid : geteuid()));
+}
+
+static int driver_get_process(Connection *c, sd_bus_message *m) {
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        if (!name_is_ours(name) && !streq(name, DRIVER_NAME))
+                return driver_no_owner(m, name);
+
+        return driver_reply(m, "u", (uint32_t) getpid());
+}
+
+/* A monitor gives up its name, and shows nothing until it has been told so. */
+static int driver_become_monitor(Connection *c, sd_bus_message *m) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *lost = NULL;
+        char name[PEER_NAME_LENGTH];
+        int r;
+
+        r = driver_reply(m, "");
+        if (r < 0)
+                return r;
+
+        peer_name(c, name);
+        r = sd_bus_message_new_signal(c->bus, &lost, DRIVER_PATH, DRIVER_NAME, "NameLost");
+        if (r >= 0)
+                r = sd_bus_message_set_sender(lost, DRIVER_NAME);
+        if (r >= 0)
+                r = sd_bus_message_set_destination(lost, name);
+        if (r >= 0)
+                r = sd_bus_message_append(lost, "s", name);
+        if (r >= 0)
+                r = sd_bus_message_send(lost);
+        return r < 0 ? r : 1;
+}
+
+static const struct {
+        const char *interface;
+        const char *member;
+        const char *signature;
+        int (*answer)(Connection *c, sd_bus_message *m);
+} driver_table[] = {
+        { DRIVER_NAME,               "Hello",                      "",    driver_hello            },
+        { DRIVER_NAME,               "AddMatch",                   "s",   driver_nothing          },
+        { DRIVER_NAME,               "RemoveMatch",                "s",   driver_nothing          },
+        { DRIVER_NAME,               "ListNames",                  "",    driver_list_names       },
+        { DRIVER_NAME,               "ListActivatableNames",       "",    driver_list_activatable },
+        { DRIVER_NAME,               "GetNameOwner",               "s",   driver_get_name_owner   },
+        { DRIVER_NAME,               "NameHasOwner",               "s",   driver_name_has_owner   },
+        { DRIVER_NAME,               "GetId",                      "",    driver_get_id           },
+        { DRIVER_NAME,               "GetConnectionCredentials",   "s",   driver_get_credentials  },
+        { DRIVER_NAME,               "GetConnectionUnixUser",      "s",   driver_get_user         },
+        { DRIVER_NAME,               "GetConnectionUnixProcessID", "s",   driver_get_process      },
+        { DRIVER_NAME ".Monitoring", "BecomeMonitor",              "asu", driver_become_monitor   },
+};
+
+static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        const char *interface = sd_bus_message_get_interface(m), *member = sd_bus_message_get_member(m);
+        Connection *c = userdata;
+        uint8_t type;
+
+        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !interface || !member)
+                return 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(driver_table); i++)
+                if (streq(driver_table[i].interface, interface) && streq(driver_table[i].member, member)) {
+                        if (!sd_bus_message_has_signature(m, driver_table[i].signature))
+                                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_INVALID_ARGS, "%s.%s takes arguments of type \"%s\".",
+                                                                  interface, member, driver_table[i].signature);
+                        return driver_table[i].answer(c, m);
+                }
+
+        return 0;
+}
+
+/* A client may send its first call in one piece with the end of the authentication. sd-bus has then read it already, but looks at
+ * it no sooner than when more arrives: so it is asked to, once the connection stands. */
+static int peer_on_connected_later(sd_event_source *source, void *userdata) {
+        Connection *c = userdata;
+
+        /* Until there is nothing left: several calls may have come so. */
+        if (sd_bus_process(c->bus, NULL) > 0)
+                (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+static int peer_on_connected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        Connection *c = userdata;
+
+        return sd_event_add_defer(c->front->event, &c->connected, peer_on_connected_later, c);
+}
+
+int peer_attach_driver(Connection *c) {
+        int r;
+
+        r = sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Connected",
+                                peer_on_connected, c);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_set_sender(c->bus, OWN_UNIQUE_NAME);
+        if (r < 0)
+                return r;
+
+        return sd_bus_add_filter(c->bus, NULL, driver_on_message, c);
+}
+
+/* ---- the socket ---- */
+
+static int peer_new(Front *f, int fd) {
+        _cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+        Connection *c;
+        sd_id128_t id;
+        int r;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) {
+                r = -errno;
+                safe_close(fd);
+                return r;
+        }
+
+        r = sd_bus_new(&bus);
+        if (r >= 0)
+                r = sd_bus_set_fd(bus, fd, fd);
+        if (r < 0) {
+                safe_close(fd);
+                return r;
+        }
+
+        (void) sd_bus_set_description(bus, "peer");
+        if ((r = sd_id128_randomize(&id)) < 0 || (r = sd_bus_set_server(bus, true, id)) < 0 ||
+            (r = sd_bus_negotiate_fds(bus, true)) < 0 || (r = sd_bus_set_connected_signal(bus, true)) < 0 || (r = sd_bus_start(bus)) < 0)
+                return r;
+
+        return connection_new(&c, f, TAKE_PTR(bus), true, credentials.uid);
+}
+
+static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata) {
+        Front *f = userdata;
+        int fd, r;
+
+        fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+                        log_warning_errno(errno, "Failed to accept a connection on %s: %m", f->listen_path);
+                return 0;
+        }
+        if (f->n_peers >= PEERS_MAX) {
+                log_warning("There are %u peers already, refusing another one on %s.", f->n_peers, f->listen_path);
+                safe_close(fd);
+                return 0;
+        }
+
+        r = peer_new(f, fd);
+        if (r < 0)
+                log_warning_errno(r, "Failed to set up a connection on %s, closing it: %m", f->listen_path);
+        return 0;
+}
+
+/* A socket file of somebody who does not answer any more is in the way; any other kind of file is not ours to remove. */
+static int remove_stale_socket(const struct sockaddr_un *address) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        struct stat st;
+
+        if (lstat(address->sun_path, &st) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (!S_ISSOCK(st.st_mode))
+                return -EEXIST;
+
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (const struct sockaddr *) address, sizeof(*address)) >= 0 || errno != ECONNREFUSED)
+                return -EADDRINUSE;
+
+        return unlink(address->sun_path) < 0 ? -errno : 0;
+}
+
+int peer_listen(Front *f, const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_(safe_closep) int fd = -EBADF;
+        mode_t mask;
+        int r;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return log_error_errno(ENAMETOOLONG, "Failed to listen on %s, a socket's path has at most %zu characters: %m",
+                                       path, sizeof(address.sun_path) - 1);
+        strcpy(address.sun_path, path);
+
+        r = remove_stale_socket(&address);
+        if (r == -EADDRINUSE)
+                return log_error_errno(r, "Failed to listen on %s, another monoshimd is running there: %m", path);
+        if (r < 0)
+                return log_error_errno(r, "Failed to listen on %s, something else is in the way: %m", path);
+
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return log_error_errno(errno, "Failed to make a socket: %m");
+
+        mask = umask(0177); /* it is root's alone from the first moment */
+        r = bind(fd, (const struct sockaddr *) &address, sizeof(address)) < 0 ? -errno : 0;
+        (void) umask(mask);
+        if (r < 0)
+                return log_error_errno(r, "Failed to bind to %s, does its folder exist? %m", path);
+
+        f->listen_path = strdup(path);
+        if (!f->listen_path || listen(fd, SOMAXCONN) < 0)
+                return log_error_errno(f->listen_path ? errno : ENOMEM, "Failed to listen on %s: %m", path);
+
+        r = sd_event_add_io(f->event, &f->listen_source, fd, EPOLLIN, peer_on_connect, f);
+        if (r < 0)
+                return log_error_errno(r, "Failed to watch %s: %m", path);
+
+        (void) sd_event_source_set_priority(f->listen_source, PRIORITY_BUS);
+        (void) sd_event_source_set_description(f->listen_source, "listen");
+        f->listen_fd = TAKE_FD(fd);
+        return 0;
+}
+
+void peer_unlisten(Front *f) {
+        f->listen_source = sd_event_source_disable_unref(f->listen_source);
+        if (f->listen_fd >= 0 && f->listen_path)
+                (void) unlink(f->listen_path);
+        f->listen_fd = safe_close(f->listen_fd);
+        f->listen_path = mfree(f->listen_path);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Our own socket: D-Bus peer to peer, without a broker. */
+
+#include "bus/front.h"
+
+#define PEERS_MAX 4096
+
+/* Listens on 'path' (mode 0600), where a socket that nobody answers on may be left over. -errno, logged. */
+int peer_listen(Front *f, const char *path);
+void peer_unlisten(Front *f);
+
+/* Answers what a client says to the message bus that it believes to talk to (Hello, AddMatch, BecomeMonitor, ...). */
+int peer_attach_driver(Connection *c);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The composition root. */
+
+#include "daemon/daemon.h"
+#include "core/operation.h"
+#include "core/restore.h"
+#include "util/file.h"
+#include "util/log.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <systemd/sd-daemon.h>
+
+/* How long runtime commands that are under way may take to finish once we are told to end. */
+#define STOP_USEC (10 * USEC_PER_SEC)
+
+int daemon_init(Daemon *d, const Options *options) {
+        int r;
+
+        *d = (Daemon) {
+                .options = options,
+                .state_fd = -EBADF,
+                .root_fd = -EBADF,
+                .front_settings = { .bus = options->bus, .listen_path = options->listen_path },
+        };
+        config_init(&d->config);
+
+        r = sd_event_new(&d->event);
+        if (r < 0)
+                return log_error_errno(r, "Failed to make an event loop: %m");
+
+        registry_init(&d->registry, &d->services);
+        front_init(&d->front, &d->registry, d->event, &d->front_settings);
+        return 0;
+}
+
+void daemon_done(Daemon *d) {
+        front_done(&d->front);
+        registry_done(&d->registry);
+        d->log = eventlog_free(d->log);
+        d->pool = job_pool_free(d->pool);
+        d->reaper = reaper_free(d->reaper);
+        d->root_fd = safe_close(d->root_fd);
+        d->state_fd = safe_close(d->state_fd);
+        d->event = sd_event_unref(d->event);
+}
+
+/* ---- signals ---- */
+
+static void daemon_on_idle(void *userdata) {
+        Daemon *d = userdata;
+
+        (void) sd_event_exit(d->event, EXIT_SUCCESS);
+}
+
+static int daemon_on_stop_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
+        Daemon *d = userdata;
+
+        log_warning("Some runtime commands did not finish in time, ending without them; the next start undoes what is half-done.");
+        return sd_event_exit(d->event, EXIT_SUCCESS);
+}
+
+static int daemon_on_terminate(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        Daemon *d = userdata;
+
+        if (d->stopping)
+                return 0;
+
+        log_info("Told to end by signal %u; containers keep running.", si->ssi_signo);
+        d->stopping = true;
+        (void) sd_notify(false, "STOPPING=1\nSTATUS=Waiting for runtime commands to finish.");
+        (void) sd_event_add_time_relative(d->event, NULL, CLOCK_MONOTONIC, STOP_USEC, 0, daemon_on_stop_overdue, d);
+        registry_stop(&d->registry, daemon_on_idle, d);
+        return 0;
+}
+
+static int daemon_reload(void *userdata, Failure *failure) {
+        _cleanup_(freep) char *reason = NULL;
+        Daemon *d = userdata;
+        Config config;
+        int r;
+
+        config_init(&config);
+        r = config_load(d->options->config_path, d->options->config_is_optional, &config, &reason);
+        if (r < 0)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "The configuration was not changed: %s", strempty(reason));
+
+        d->config = config;
+        job_pool_set_max(d->pool, config.max_runtime_jobs);
+        log_info("Configuration read from %s.", d->options->config_path);
+        return 0;
+}
+
+static int daemon_on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
+
+        if (daemon_reload(userdata, &failure) < 0)
+                log_error("%s", failure_message(&failure));
+        return 0;
+}
+
+static int daemon_watch_signals(Daemon *d) {
+        int r;
+
+        (void) signal(SIGPIPE, SIG_IGN);
+
+        if ((r = sd_event_add_signal(d->event, NULL, SIGTERM, daemon_on_terminate, d)) < 0 ||
+            (r = sd_event_add_signal(d->event, NULL, SIGINT, daemon_on_terminate, d)) < 0 ||
+            (r = sd_event_add_signal(d->event, NULL, SIGHUP, daemon_on_hangup, d)) < 0)
+                return log_error_errno(r, "Failed to watch for signals: %m");
+
+        return 0;
+}
+
+/* ---- start ---- */
+
+static int daemon_open_directories(Daemon *d) {
+        const Options *o = d->options;
+
+        d->state_fd = directory_open_or_make(o->state_directory, 0711);
+        if (d->state_fd < 0)
+                return log_error_errno(d->state_fd, "Failed to open or make the state directory %s: %m", o->state_directory);
+        d->root_fd = directory_open_or_make(o->root_directory, 0711);
+        if (d->root_fd < 0)
+                return log_error_errno(d->root_fd, "Failed to open or make the root directory %s: %m", o->root_directory);
+
+        /* Two daemons on one state directory would clean up after each other. The lock goes when we do. */
+        if (flock(d->state_fd, LOCK_EX | LOCK_NB) < 0)
+                return log_error_errno(errno, "The state directory %s is in use by another monoshimd (%m); end that one, or give this one "
+                                       "directories of its own with --state= and --root=.", o->state_directory);
+        return 0;
+}
+
+static int daemon_open_services(Daemon *d) {
+        int r;
+
+        r = reaper_new(&d->reaper, d->event, PRIORITY_EXIT);
+        if (r < 0)
+                return log_error_errno(r, "Failed to watch for children: %m");
+        r = job_pool_new(&d->pool, d->event, d->reaper, d->config.max_runtime_jobs);
+        if (r < 0)
+                return log_error_errno(r, "Failed to set up runtime jobs: %m");
+        r = eventlog_open(&d->log, d->state_fd);
+        if (r < 0)
+                return log_error_errno(r, "Failed to open the event log in %s: %m", d->options->state_directory);
+
+        d->services = (Services) {
+                .event = d->event,
+                .reaper = d->reaper,
+                .pool = d->pool,
+                .log = d->log,
+                .observer = front_get_observer(&d->front),
+                .state_fd = d->state_fd,
+                .root_fd = d->root_fd,
+                .state_directory = d->options->state_directory,
+                .root_directory = d->options->root_directory,
+                .runtime = d->options->runtime,
+                .runtime_root = d->options->runtime_root,
+                .runtime_timeout_usec = &d->config.runtime_timeout_usec,
+        };
+
+        r = sd_id128_get_boot(&d->services.boot_id);
+        if (r < 0)
+                return log_error_errno(r, "Failed to get the boot id: %m");
+        return 0;
+}
+
+static void daemon_on_ready(void *userdata) {
+        Daemon *d = userdata;
+
+        log_info("monoshimd %s is ready: %u containers, runtime %s, state in %s.", PACKAGE_VERSION, d->registry.n_live,
+                 d->options->runtime, d->options->state_directory);
+        (void) sd_notifyf(false, "READY=1\nSTATUS=Watching over containers, %u at the start.", d->registry.n_live);
+}
+
+int daemon_startup(Daemon *d) {
+        _cleanup_(freep) char *reason = NULL;
+        int r;
+
+        r = config_load(d->options->config_path, d->options->config_is_optional, &d->config, &reason);
+        if (r < 0)
+                return log_error_errno(r, "%s", strempty(reason));
+
+        if ((r = daemon_watch_signals(d)) < 0 || (r = daemon_open_directories(d)) < 0 || (r = daemon_open_services(d)) < 0)
+                return r;
+
+        r = restore_all(&d->registry);
+        if (r < 0)
+                return log_error_errno(r, "Failed to read the state directory %s: %m", d->options->state_directory);
+
+        d->front.reload = daemon_reload;
+        d->front.ready = daemon_on_ready;
+        d->front.userdata = d;
+        return front_start(&d->front);
+}
+
+int daemon_run(Daemon *d) {
+        int r;
+
+        r = sd_event_loop(d->event);
+        if (r < 0) {
+                log_error_errno(r, "The event loop failed: %m");
+                return EXIT_FAILURE;
+        }
+
+        REGISTRY_FOREACH(c, &d->registry)
+                container_abort(c);
+        front_flush(&d->front);
+        return r;
+}
