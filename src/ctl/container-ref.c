@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Containers as they are named on the command line. */
+
+#include "ctl/container-ref.h"
+
+#include "ctl/client.h"
+#include "ctl/i18n.h"
+#include "ctl/report.h"
+#include "util/text.h"
+
+static int ref_check(const ContainerRef *ref, char **reterr_reason) {
+        int r;
+
+        r = identifier_check(ref->ns, reterr_reason);
+        if (r < 0)
+                return r;
+        return identifier_check(ref->id, reterr_reason);
+}
+
+static int ref_make_path(ContainerRef *ref) {
+        _cleanup_(freep) char *ns_path = NULL;
+        int r;
+
+        r = sd_bus_path_encode(MONOSHIM_PATH "/container", ref->ns, &ns_path);
+        if (r < 0)
+                return r;
+        return sd_bus_path_encode(ns_path, ref->id, &ref->path);
+}
+
+int container_ref_parse(ContainerRef *ref, const Settings *s, const char *text, char **reterr_reason) {
+        const char *slash = strchr(text, '/');
+        ContainerRef made = {};
+        int r;
+
+        made.ns = slash ? strndup(text, (size_t) (slash - text)) : strdup(s->ns);
+        made.id = strdup(slash ? slash + 1 : text);
+        r = made.ns && made.id ? ref_check(&made, reterr_reason) : -ENOMEM;
+        if (r >= 0)
+                r = ref_make_path(&made);
+        if (r < 0) {
+                container_ref_done(&made);
+                return r;
+        }
+
+        *ref = made;
+        return 0;
+}
+
+void container_ref_done(ContainerRef *ref) {
+        ref->ns = mfree(ref->ns);
+        ref->id = mfree(ref->id);
+        ref->path = mfree(ref->path);
+}
+
+int container_refs_parse(ContainerRefs *refs, const Settings *s, int argc, char *argv[]) {
+        int r;
+
+        refs->items = calloc((size_t) (argc - optind) + 1, sizeof(*refs->items));
+        if (!refs->items)
+                return report_errno(ENOMEM, _("Cannot look at the arguments"));
+
+        for (int i = optind; i < argc; i++) {
+                _cleanup_(freep) char *reason = NULL;
+
+                r = container_ref_parse(refs->items + refs->n_items, s, argv[i], &reason);
+                if (r < 0) {
+                        report(_("\"%s\" names no container: %s"), argv[i], reason ? reason : strerror(-r));
+                        refs->bad = true;
+                        continue;
+                }
+                refs->n_items++;
+        }
+        return refs->bad && refs->n_items == 0 ? -EINVAL : 0;
+}
+
+void container_refs_done(ContainerRefs *refs) {
+        for (size_t i = 0; i < refs->n_items; i++)
+                container_ref_done(refs->items + i);
+        refs->items = mfree(refs->items);
+        refs->n_items = 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Containers as they are named on the command line. */
+
+#include "ctl/settings.h"
+
+typedef struct ContainerRef {
+        char *ns;
+        char *id;
+        char *path;     /* of the D-Bus object */
+} ContainerRef;
+
+typedef struct ContainerRefs {
+        ContainerRef *items;
+        size_t n_items;
+        bool bad;       /* some arguments named no container; they have been reported and left out */
+} ContainerRefs;
+
+/* "ID", in the namespace of the settings, or "NS/ID". 0, -EINVAL with *reterr_reason (the caller frees it) saying what is wrong,
+ * or -ENOMEM. */
+int container_ref_parse(ContainerRef *ref, const Settings *s, const char *text, char **reterr_reason);
+void container_ref_done(ContainerRef *ref);
+
+/* All arguments from optind on. 0, -EINVAL if there were some but no good one, or -ENOMEM; all has been reported. */
+int container_refs_parse(ContainerRefs *refs, const Settings *s, int argc, char *argv[]);
+void container_refs_done(ContainerRefs *refs);

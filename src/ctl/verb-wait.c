@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* monoshim wait. */
+
+#include "ctl/i18n.h"
+#include "ctl/output.h"
+#include "ctl/report.h"
+#include "ctl/verb.h"
+#include "ctl/waiter.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+static const char usage[] =
+        N_("Usage: monoshim wait ID...\n"
+           "\n"
+           "Wait until containers have ended. The exit status is that of the (last) container,\n"
+           "or 125 if there is something that could not be waited for.\n"
+           "\n"
+           "Prints nothing for one container, \"ID STATUS\" for each as it ends for more than one.\n");
+
+typedef struct Wait {
+        const Settings *settings;
+        size_t n;
+} Wait;
+
+static void wait_on_ended(WaitItem *item, void *userdata) {
+        const Wait *wait = userdata;
+
+        if (!item->ended)
+                report_call(-EIO, &item->error, _("Cannot wait for %s/%s"), item->ref->ns, item->ref->id);
+        else if (wait->settings->output == OUTPUT_TEXT && wait->n > 1) {
+                if (!streq(item->ref->ns, wait->settings->ns))
+                        printf("%s/", item->ref->ns);
+                printf("%s %u\n", item->ref->id, item->exit_status);
+                fflush(stdout);
+        }
+}
+
+static int wait_print_json(const Settings *s, Waiter *w, size_t n) {
+        _cleanup_(json_writer_freep) JsonWriter *json = output_json_new(s);
+
+        if (!json)
+                return -ENOMEM;
+
+        json_open_array(json);
+        for (size_t i = 0; i < n; i++) {
+                const WaitItem *item = waiter_get(w, i);
+
+                if (!item->ended)
+                        continue;
+                json_open_object(json);
+                json_put_string(json, "namespace", item->ref->ns);
+                json_put_string(json, "id", item->ref->id);
+                json_put_uint64(json, "exit_status", item->exit_status);
+                json_put_uint64(json, "exited_at", item->exited_at);
+                json_close_object(json);
+        }
+        json_close_array(json);
+        return output_json(json);
+}
+
+static int wait_for(const Settings *s, Client *c, const ContainerRefs *refs) {
+        _cleanup_(waiter_freep) Waiter *w = NULL;
+        Wait wait = { .settings = s, .n = refs->n_items };
+        int r, status = 0;
+
+        r = waiter_new(c, refs->items, refs->n_items, wait_on_ended, &wait, &w);
+        if (r < 0)
+                return VERB_FAILED;
+        r = waiter_run(w, USEC_INFINITY);
+        if (r < 0)
+                return VERB_FAILED;
+
+        if (s->output != OUTPUT_TEXT && wait_print_json(s, w, refs->n_items) < 0)
+                return VERB_FAILED;
+
+        for (size_t i = 0; i < refs->n_items; i++) {
+                const WaitItem *item = waiter_get(w, i);
+
+                if (!item->ended)
+                        return VERB_FAILED;
+                status = (int) (item->exit_status & 0xff);
+        }
+        return status;
+}
+
+int verb_wait(int argc, char *argv[], Settings *s) {
+        static const struct option options[] = { COMMON_LONG_OPTIONS, {} };
+        _cleanup_(container_refs_done) ContainerRefs refs = {};
+        _cleanup_(client_freep) Client *c = NULL;
+        int r;
+
+        r = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS, options, _(usage));
+        if (r < 0)
+                return r;
+        r = settings_check_arguments(argc, argv, 1, INT_MAX);
+        if (r < 0)
+                return r;
+        r = container_refs_parse(&refs, s, argc, argv);
+        if (r < 0)
+                return VERB_FAILED;
+        r = client_new(s, &c);
+        if (r < 0)
+                return VERB_FAILED;
+
+        r = wait_for(s, c, &refs);
+        return refs.bad ? VERB_FAILED : r;
+}
