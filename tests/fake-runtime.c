@@ -1,0 +1,1210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A stand-in for runc: its command line, state, pid files, log and messages (as of runc 1.1.5), but containers that are
+ * plain tiny processes, and faults on demand. For fault injection, and for tests with thousands of containers.
+ *
+ * Verbs: create, start, kill [--all], delete [--force], pause, resume, ps, update, state, exec --detach, checkpoint,
+ * restore; with runc's global flags. State is kept in ROOT/ID/.
+ *
+ * What a container does is the bundle's process.args (for exec: those of the --process file):
+ *   ["sleep", "N"]      sleeps N seconds ("inf" for ever) and exits with 0
+ *   ["exit", "N"]       exits with N
+ *   ["run", ARGV...]    executes ARGV on the host, in no namespace, with the stdio that the runtime was given
+ * Anything else fails as a missing program does. The process is forked twice, so that it belongs to the nearest
+ * subreaper at once, while runc's belongs to runc until runc ends ("direct-child" below does that).
+ *
+ * Faults and records are in the directory $FAKE_RUNTIME_CONTROL, or ROOT/.control without it; if it does not exist,
+ * nothing is injected or recorded. The faults of one invocation are in the file ID.VERB, else *.VERB; VERB is
+ * "delete-force" for "delete --force" and "kill-all" for "kill --all", else as on the command line. One fault a line:
+ *   once                  the file is removed first: the next invocation does not find it
+ *   sleep SECONDS         before it does anything
+ *   sleep-after SECONDS   when all is done
+ *   hang, hang-after      for ever, instead of sleeping
+ *   hang-child            like hang, with a child in the same process group that hangs as well
+ *   crash, crash-after    SIGSEGV
+ *   exit N                does nothing, and exits with N; if N is not 0, "injected VERB failure" is logged, unless
+ *                         there is a "log"
+ *   exit-after N          does everything, and then exits with N like that
+ *   log TEXT              the error record's text; or one of these words:
+ *   log garbage           no JSON                     log empty    an empty log.json
+ *   log none, log stale   nothing is logged: what earlier commands logged is all there is
+ *   log no-msg            a record without "msg"      log huge     a text of 4 MiB
+ *   log truncated         half a record               log warning  a record of level "warning"
+ *   say TEXT              a line on stderr
+ *   stderr N, stdout N    N bytes of noise
+ *   pid WHAT              content of the pid file: a number, "garbage", "empty"; "missing": no file
+ *   no-process            create and exec start nothing, and the pid file names a pid that nobody has
+ *   die-before-return     the process is dead (SIGKILL) before create, start, exec or restore returns
+ *   wait-exit             the same, but it is waited for until it has ended by itself
+ *   direct-child          the process stays a child of the runtime until that ends
+ *
+ * Every invocation appends two lines to the file "invocations": {"phase":"begin","time":USEC,"pid":...,"verb":...,
+ * "id":...,"argv":[...],"pgid":...,"pdeathsig":...,"fds":[...],"notify_socket":true|false,"blocked":"signal mask"} and,
+ * unless it was killed, {"phase":"end","time":USEC,"pid":...,"verb":...,"id":...,"exit":N}. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <dirent.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <yajl/yajl_tree.h>
+
+#define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
+#define LOG_HUGE (4U * 1024U * 1024U)
+#define PATH_SIZE 1024
+#define FILE_MAX (16 * 1024 * 1024)
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+/* The command line */
+
+static struct {
+        const char *root, *log, *log_format, *criu, *rootless;
+        const char *bundle, *pid_file, *console_socket, *process, *resources, *image_path, *ignored;
+        bool debug, systemd_cgroup, all, force, detach, leave_running, flag;
+        const char *verb, *key, *id, *signal;
+        char **argv;
+} options = { .root = "/run/runc", .log_format = "text", .bundle = "." };
+
+typedef struct Option {
+        const char *verbs; /* separated and enclosed by spaces; NULL: before the verb */
+        const char *name;
+        const char **value;
+        bool *flag;
+} Option;
+
+static const Option option_table[] = {
+        { NULL, "root", &options.root, NULL },
+        { NULL, "log", &options.log, NULL },
+        { NULL, "log-format", &options.log_format, NULL },
+        { NULL, "criu", &options.criu, NULL },
+        { NULL, "rootless", &options.rootless, NULL },
+        { NULL, "debug", NULL, &options.debug },
+        { NULL, "systemd-cgroup", NULL, &options.systemd_cgroup },
+        { " create restore ", "bundle", &options.bundle, NULL },
+        { " create restore ", "b", &options.bundle, NULL },
+        { " create exec restore ", "pid-file", &options.pid_file, NULL },
+        { " create exec restore ", "console-socket", &options.console_socket, NULL },
+        { " create restore ", "no-pivot", NULL, &options.flag },
+        { " create ", "no-new-keyring", NULL, &options.flag },
+        { " create exec ", "preserve-fds", &options.ignored, NULL },
+        { " exec ", "process", &options.process, NULL },
+        { " exec ", "p", &options.process, NULL },
+        { " exec restore ", "detach", NULL, &options.detach },
+        { " exec restore ", "d", NULL, &options.detach },
+        { " kill ", "all", NULL, &options.all },
+        { " kill ", "a", NULL, &options.all },
+        { " delete ", "force", NULL, &options.force },
+        { " delete ", "f", NULL, &options.force },
+        { " ps ", "format", &options.ignored, NULL },
+        { " ps ", "f", &options.ignored, NULL },
+        { " update ", "resources", &options.resources, NULL },
+        { " update ", "r", &options.resources, NULL },
+        { " checkpoint restore ", "image-path", &options.image_path, NULL },
+        { " checkpoint restore ", "work-path", &options.ignored, NULL },
+        { " checkpoint ", "parent-path", &options.ignored, NULL },
+        { " checkpoint ", "leave-running", NULL, &options.leave_running },
+        { " checkpoint restore ", "tcp-established", NULL, &options.flag },
+        { " checkpoint restore ", "ext-unix-sk", NULL, &options.flag },
+        { " checkpoint restore ", "shell-job", NULL, &options.flag },
+        { " checkpoint restore ", "file-locks", NULL, &options.flag },
+        { " checkpoint restore ", "empty-ns", &options.ignored, NULL },
+        { " checkpoint restore ", "manage-cgroups-mode", &options.ignored, NULL },
+        { " restore ", "no-subreaper", NULL, &options.flag },
+};
+
+static const char *const verb_table[] = {
+        "create", "start",  "kill",  "delete", "pause",      "resume",
+        "ps",     "update", "state", "exec",   "checkpoint", "restore",
+};
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+/* Faults */
+
+typedef enum LogKind {
+        LOG_DEFAULT,
+        LOG_TEXT,
+        LOG_NOTHING,
+        LOG_EMPTY,
+        LOG_GARBAGE,
+        LOG_NO_MSG,
+        LOG_TEXT_HUGE,
+        LOG_TRUNCATED,
+        LOG_WARNING
+} LogKind;
+
+static struct {
+        char *text; /* of the file; the strings below point into it */
+        double sleep, sleep_after;
+        bool hang, hang_after, hang_child, crash, crash_after, no_process, die, wait_exit, direct_child;
+        int exit, exit_after; /* -1: not */
+        LogKind log_kind;
+        const char *log_text, *say, *pid;
+        long stderr_bytes, stdout_bytes;
+} fault = { .exit = -1, .exit_after = -1 };
+
+static char control[PATH_SIZE];
+
+static const struct {
+        const char *word;
+        LogKind kind;
+} log_table[] = {
+        { "garbage", LOG_GARBAGE },     { "empty", LOG_EMPTY },     { "none", LOG_NOTHING },
+        { "stale", LOG_NOTHING },       { "no-msg", LOG_NO_MSG },   { "huge", LOG_TEXT_HUGE },
+        { "truncated", LOG_TRUNCATED }, { "warning", LOG_WARNING },
+};
+
+static const struct {
+        const char *word;
+        bool *flag;
+        double *seconds;
+        int *number;
+        const char **text;
+        long *bytes;
+} fault_table[] = {
+        { "sleep", .seconds = &fault.sleep },
+        { "sleep-after", .seconds = &fault.sleep_after },
+        { "hang", .flag = &fault.hang },
+        { "hang-after", .flag = &fault.hang_after },
+        { "hang-child", .flag = &fault.hang_child },
+        { "crash", .flag = &fault.crash },
+        { "crash-after", .flag = &fault.crash_after },
+        { "exit", .number = &fault.exit },
+        { "exit-after", .number = &fault.exit_after },
+        { "say", .text = &fault.say },
+        { "stderr", .bytes = &fault.stderr_bytes },
+        { "stdout", .bytes = &fault.stdout_bytes },
+        { "pid", .text = &fault.pid },
+        { "no-process", .flag = &fault.no_process },
+        { "die-before-return", .flag = &fault.die },
+        { "wait-exit", .flag = &fault.wait_exit },
+        { "direct-child", .flag = &fault.direct_child },
+};
+
+static void die(const char *what) {
+        fprintf(stderr, "fake-runtime: %s: %s\n", what, strerror(errno));
+        exit(125);
+}
+
+static void nap(double seconds) {
+        struct timespec t = { .tv_sec = (time_t) seconds,
+                              .tv_nsec = (long) ((seconds - (double) (time_t) seconds) * 1e9) };
+
+        while (nanosleep(&t, &t) < 0 && errno == EINTR)
+                ;
+}
+
+static uint64_t now_usec(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_REALTIME, &t);
+        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
+}
+
+static void write_all(int fd, const void *data, size_t size) {
+        const char *p = data;
+
+        while (size > 0) {
+                ssize_t n = write(fd, p, size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return;
+                p += n;
+                size -= (size_t) n;
+        }
+}
+
+/* The whole file, NUL-terminated; NULL with errno. "-" is stdin. */
+static char *read_file(const char *path) {
+        size_t size = 0, room = 4096;
+        char *text;
+        ssize_t n;
+        int fd;
+
+        fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return NULL;
+
+        text = malloc(room + 1);
+        while (text && (n = read(fd, text + size, room - size)) > 0) {
+                size += (size_t) n;
+                if (size == room && room < FILE_MAX)
+                        text = realloc(text, (room *= 2) + 1);
+        }
+        if (fd != STDIN_FILENO)
+                close(fd);
+        if (!text)
+                die("memory");
+        text[size] = '\0';
+        return text;
+}
+
+static void fault_parse_line(char *line) {
+        char *argument = strchr(line, ' ');
+
+        if (argument)
+                *argument++ = '\0';
+        else
+                argument = line + strlen(line);
+
+        if (strcmp(line, "log") == 0) {
+                fault.log_kind = LOG_TEXT;
+                fault.log_text = argument;
+                for (size_t i = 0; i < ELEMENTSOF(log_table); i++)
+                        if (strcmp(argument, log_table[i].word) == 0)
+                                fault.log_kind = log_table[i].kind;
+                return;
+        }
+
+        for (size_t i = 0; i < ELEMENTSOF(fault_table); i++) {
+                if (strcmp(line, fault_table[i].word) != 0)
+                        continue;
+                if (fault_table[i].flag)
+                        *fault_table[i].flag = true;
+                if (fault_table[i].seconds)
+                        *fault_table[i].seconds = strtod(argument, NULL);
+                if (fault_table[i].number)
+                        *fault_table[i].number = atoi(argument);
+                if (fault_table[i].text)
+                        *fault_table[i].text = argument;
+                if (fault_table[i].bytes)
+                        *fault_table[i].bytes = atol(argument);
+                return;
+        }
+        fprintf(stderr, "fake-runtime: no such fault: %s\n", line);
+        exit(125);
+}
+
+static void fault_load(void) {
+        const char *const ids[] = { options.id, "*" };
+        char path[PATH_SIZE * 2];
+
+        for (size_t i = 0; i < ELEMENTSOF(ids) && !fault.text; i++) {
+                snprintf(path, sizeof(path), "%s/%s.%s", control, ids[i], options.key);
+                fault.text = read_file(path);
+        }
+        if (!fault.text)
+                return;
+
+        for (char *save = NULL, *line = strtok_r(fault.text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+                if (strcmp(line, "once") == 0)
+                        unlink(path);
+                else
+                        fault_parse_line(line);
+}
+
+static void make_noise(int fd, long bytes) {
+        static const char line[] =
+                "noise noise noise noise noise noise noise noise noise noise noise noise noise noise noise noise\n";
+        char block[64 * (sizeof(line) - 1)];
+
+        for (size_t i = 0; i < 64; i++)
+                memcpy(block + i * (sizeof(line) - 1), line, sizeof(line) - 1);
+        for (; bytes > 0; bytes -= (long) sizeof(block))
+                write_all(fd, block, bytes < (long) sizeof(block) ? (size_t) bytes : sizeof(block));
+}
+
+static void hang(void) {
+        for (;;)
+                pause();
+}
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+/* The log, and the record of invocations */
+
+static char *json_quote(const char *s) {
+        char *quoted, *p;
+
+        p = quoted = malloc(strlen(s) * 6 + 3);
+        if (!p)
+                die("memory");
+        *p++ = '"';
+        for (; *s; s++)
+                if (*s == '"' || *s == '\\')
+                        p += sprintf(p, "\\%c", *s);
+                else if ((unsigned char) *s < 0x20)
+                        p += sprintf(p, "\\u%04x", *s);
+                else
+                        *p++ = *s;
+        strcpy(p, "\"");
+        return quoted;
+}
+
+static void log_record(const char *level, const char *message) {
+        char when[32], *quoted = message ? json_quote(message) : NULL, *record;
+        time_t now = time(NULL);
+        struct tm tm;
+        int fd, n;
+
+        strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+        if (strcmp(options.log_format, "json") != 0)
+                n = asprintf(&record, "time=\"%s\" level=%s msg=%s\n", when, level, quoted ? quoted : "");
+        else if (quoted)
+                n = asprintf(&record, "{\"level\":\"%s\",\"msg\":%s,\"time\":\"%s\"}\n", level, quoted, when);
+        else
+                n = asprintf(&record, "{\"level\":\"%s\",\"time\":\"%s\"}\n", level, when);
+        free(quoted);
+        if (n < 0)
+                die("memory");
+
+        fd = options.log ? open(options.log, O_CREAT | O_WRONLY | O_APPEND | O_SYNC | O_CLOEXEC, 0644) : -1;
+        if (fd >= 0) {
+                write_all(fd, record, fault.log_kind == LOG_TRUNCATED ? (size_t) n / 2 : (size_t) n);
+                close(fd);
+        }
+        free(record);
+}
+
+static void log_bytes(const char *bytes) {
+        int fd = options.log ? open(options.log, O_CREAT | O_WRONLY | O_APPEND | O_SYNC | O_CLOEXEC, 0644) : -1;
+
+        if (fd >= 0) {
+                write_all(fd, bytes, strlen(bytes));
+                close(fd);
+        }
+}
+
+/* As runc ends when something has failed: the text goes into the log and to stderr. */
+__attribute__((format(printf, 1, 2))) static int fail(const char *format, ...) {
+        char *text;
+        va_list args;
+        int n;
+
+        va_start(args, format);
+        n = vasprintf(&text, format, args);
+        va_end(args);
+        if (n < 0)
+                die("memory");
+
+        log_record("error", text);
+        fflush(stdout);
+        fprintf(stderr, "%s\n", text);
+        free(text);
+        return 1;
+}
+
+/* errno as Go spells it. */
+static const char *error_text(void) {
+        static char text[128];
+
+        snprintf(text, sizeof(text), "%s", strerror(errno));
+        if (text[0] >= 'A' && text[0] <= 'Z')
+                text[0] = (char) (text[0] + ('a' - 'A'));
+        return text;
+}
+
+/* The same for an injected failure, in whatever form was asked for. */
+static int fail_injected(int code) {
+        char text[PATH_SIZE], *huge;
+
+        if (code == 0)
+                return 0;
+
+        switch (fault.log_kind) {
+        case LOG_DEFAULT:
+                snprintf(text, sizeof(text), "injected %s failure", options.key);
+                log_record("error", text);
+                break;
+        case LOG_TEXT:
+        case LOG_TRUNCATED:
+                log_record("error", fault.log_text);
+                break;
+        case LOG_NOTHING:
+                break;
+        case LOG_EMPTY:
+                log_bytes("");
+                break;
+        case LOG_GARBAGE:
+                log_bytes("\x01\x02 this is no JSON {{{ \xff\xfe\n]\n");
+                break;
+        case LOG_NO_MSG:
+                log_record("error", NULL);
+                break;
+        case LOG_TEXT_HUGE:
+                huge = malloc(LOG_HUGE + 1);
+                if (!huge)
+                        die("memory");
+                memset(huge, 'x', LOG_HUGE);
+                memcpy(huge, "huge ", 5);
+                huge[LOG_HUGE] = '\0';
+                log_record("error", huge);
+                free(huge);
+                break;
+        case LOG_WARNING:
+                log_record("warning", "only a warning");
+                break;
+        }
+        return code;
+}
+
+static void record_append(const char *line) {
+        char path[PATH_SIZE + 16];
+        int fd;
+
+        snprintf(path, sizeof(path), "%s/invocations", control);
+        fd = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+        if (fd < 0)
+                die(path);
+        write_all(fd, line, strlen(line));
+        close(fd);
+}
+
+static void record_begin(void) {
+        char *line = NULL, *id = json_quote(options.id), blocked[32] = "", status_line[256];
+        int pdeathsig = 0;
+        size_t size;
+        FILE *out, *f;
+        DIR *d;
+
+        out = open_memstream(&line, &size);
+        f = fopen("/proc/self/status", "re");
+        d = opendir("/proc/self/fd");
+        if (!out || !f || !d)
+                die("/proc/self");
+
+        while (fgets(status_line, sizeof(status_line), f))
+                sscanf(status_line, "SigBlk: %31s", blocked);
+        (void) prctl(PR_GET_PDEATHSIG, &pdeathsig);
+
+        fprintf(out, "{\"phase\":\"begin\",\"time\":%llu,\"pid\":%d,\"verb\":\"%s\",\"id\":%s,\"argv\":[",
+                (unsigned long long) now_usec(), getpid(), options.key, id);
+        for (size_t i = 0; options.argv[i]; i++) {
+                char *quoted = json_quote(options.argv[i]);
+
+                fprintf(out, "%s%s", i > 0 ? "," : "", quoted);
+                free(quoted);
+        }
+        fprintf(out, "],\"pgid\":%d,\"pdeathsig\":%d,\"fds\":[", getpgrp(), pdeathsig);
+        for (struct dirent *e, *first = NULL; (e = readdir(d));) {
+                if (e->d_name[0] == '.' || atoi(e->d_name) == dirfd(d) || atoi(e->d_name) == fileno(f))
+                        continue;
+                fprintf(out, "%s%s", first ? "," : "", e->d_name);
+                first = e;
+        }
+        fprintf(out, "],\"notify_socket\":%s,\"blocked\":\"%s\"}\n", getenv("NOTIFY_SOCKET") ? "true" : "false",
+                blocked);
+        closedir(d);
+        fclose(f);
+        fclose(out);
+        record_append(line);
+        free(line);
+        free(id);
+}
+
+static void record_end(int code) {
+        char *line, *id = json_quote(options.id);
+
+        if (asprintf(&line, "{\"phase\":\"end\",\"time\":%llu,\"pid\":%d,\"verb\":\"%s\",\"id\":%s,\"exit\":%d}\n",
+                     (unsigned long long) now_usec(), getpid(), options.key, id, code) < 0)
+                die("memory");
+        record_append(line);
+        free(line);
+        free(id);
+}
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+/* A container's state on disk, and its process */
+
+typedef struct State {
+        pid_t pid;
+        unsigned long long start_time;
+        bool paused;
+        char bundle[PATH_SIZE];
+} State;
+
+typedef enum Status { STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_STOPPED } Status;
+
+static const char *const status_names[] = { "created", "running", "paused", "stopped" };
+
+static const char *state_path(const char *name) {
+        static char path[PATH_SIZE];
+
+        snprintf(path, sizeof(path), "%s/%s%s%s", options.root, options.id, name[0] ? "/" : "", name);
+        return path;
+}
+
+/* The start time of a process that lives; 0 if it is gone or a zombie. */
+static unsigned long long process_start_time(pid_t pid) {
+        char path[64], *text, *p, state;
+        unsigned long long start = 0;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        text = read_file(path);
+        if (!text)
+                return 0;
+        p = strrchr(text, ')');
+        if (!p ||
+            sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
+                   &start) != 2 ||
+            strchr("ZX", state))
+                start = 0;
+        free(text);
+        return start;
+}
+
+static bool process_is_alive(const State *s) {
+        return s->pid > 0 && process_start_time(s->pid) == s->start_time;
+}
+
+static void wait_until_dead(const State *s, double seconds) {
+        for (double waited = 0; process_is_alive(s) && waited < seconds; waited += 0.001)
+                nap(0.001);
+}
+
+static void state_save(const State *s) {
+        char temporary[PATH_SIZE];
+        FILE *f;
+
+        snprintf(temporary, sizeof(temporary), "%s", state_path(".state.tmp"));
+        f = fopen(temporary, "we");
+        if (!f || fprintf(f, "%d %llu %d\n%s\n", s->pid, s->start_time, s->paused, s->bundle) < 0 || fclose(f) != 0 ||
+            rename(temporary, state_path("state")) < 0)
+                die(temporary);
+}
+
+static int state_load(State *ret) {
+        char *text = read_file(state_path("state"));
+        int paused, n = 0;
+
+        memset(ret, 0, sizeof(*ret));
+        if (!text)
+                return -ENOENT;
+        if (sscanf(text, "%d %llu %d\n%n", &ret->pid, &ret->start_time, &paused, &n) != 3)
+                die("malformed state");
+        ret->paused = paused;
+        snprintf(ret->bundle, sizeof(ret->bundle), "%.*s", (int) strcspn(text + n, "\n"), text + n);
+        free(text);
+        return 0;
+}
+
+static Status state_status(const State *s) {
+        if (!process_is_alive(s))
+                return STATUS_STOPPED;
+        if (s->paused)
+                return STATUS_PAUSED;
+        return access(state_path("exec.fifo"), F_OK) == 0 ? STATUS_CREATED : STATUS_RUNNING;
+}
+
+static void state_remove(void) {
+        static const char *const names[] = { "exec.fifo", "execs", "resources", "state", ".state.tmp" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                unlink(state_path(names[i]));
+        if (rmdir(state_path("")) < 0)
+                die(state_path(""));
+}
+
+/* Calls f for init's process group and for every exec'd process that still lives. */
+static void for_each_process(const State *s, void (*f)(pid_t pid, int argument), int argument) {
+        char *text = read_file(state_path("execs"));
+        State exec = { 0 };
+        int n;
+
+        if (process_is_alive(s))
+                f(s->pid, argument);
+        for (char *p = text; p && sscanf(p, "%d %llu%n", &exec.pid, &exec.start_time, &n) == 2; p += n)
+                if (process_is_alive(&exec))
+                        f(exec.pid, argument);
+        free(text);
+}
+
+static void send_signal(pid_t pid, int sig) {
+        (void) kill(-pid, sig);
+}
+
+static void print_pid(pid_t pid, int argument) {
+        static bool comma;
+
+        printf("%s%d", comma ? "," : "", pid);
+        comma = true;
+}
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+/* Starting a process */
+
+typedef struct Action {
+        double seconds; /* negative: for ever */
+        bool exits;
+        int code;
+        char **argv; /* "run" */
+} Action;
+
+/* The action of process.args below 'path' in a JSON text. Returns 0, or the exit code after having complained. */
+static int action_parse(const char *text, const char *const *path, Action *ret) {
+        char reason[256];
+        const char *word;
+        yajl_val tree, args;
+        size_t n;
+
+        tree = yajl_tree_parse(text, reason, sizeof(reason));
+        if (!tree)
+                return fail("runc %s failed: %s", options.verb, reason);
+        args = yajl_tree_get(tree, (const char **) path, yajl_t_array);
+        n = args ? args->u.array.len : 0;
+        for (size_t i = 0; i < n; i++)
+                if (!YAJL_IS_STRING(args->u.array.values[i]))
+                        n = 0;
+        if (n == 0)
+                return fail("runc %s failed: Args must not be empty", options.verb);
+
+        word = args->u.array.values[0]->u.string;
+        if (n == 2 && strcmp(word, "sleep") == 0) {
+                const char *seconds = args->u.array.values[1]->u.string;
+
+                ret->seconds = strcmp(seconds, "inf") == 0 ? -1 : strtod(seconds, NULL);
+        } else if (n == 2 && strcmp(word, "exit") == 0) {
+                ret->exits = true;
+                ret->code = atoi(args->u.array.values[1]->u.string);
+        } else if (n >= 2 && strcmp(word, "run") == 0) {
+                ret->argv = calloc(n, sizeof(char *));
+                for (size_t i = 1; ret->argv && i < n; i++)
+                        ret->argv[i - 1] = strdup(args->u.array.values[i]->u.string);
+        } else
+                return fail(
+                        "runc %s failed: unable to start container process: exec: \"%s\": executable file not found in $PATH",
+                        options.verb, word);
+
+        yajl_tree_free(tree);
+        return 0;
+}
+
+/* A new terminal: the master goes to the console socket with the tty's name, as runc does it. Returns the slave. */
+static int console_send(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char name[64], buffer[CMSG_SPACE(sizeof(int))] = { 0 };
+        struct iovec iov = { .iov_base = name };
+        struct msghdr message = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buffer, .msg_controllen = sizeof(buffer)
+        };
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        int master, slave, s;
+
+        master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0 || ptsname_r(master, name, sizeof(name)) != 0)
+                die("ptmx");
+        slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        if (slave < 0 || s < 0 || connect(s, (struct sockaddr *) &address, sizeof(address)) < 0)
+                die(path);
+
+        iov.iov_len = strlen(name);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &master, sizeof(int));
+        if (sendmsg(s, &message, 0) < 0)
+                die("console socket");
+        close(s);
+        close(master);
+        return slave;
+}
+
+__attribute__((noreturn)) static void process_run(const Action *action, const char *fifo, int terminal, int ready) {
+        pid_t self = getpid();
+        int fd;
+
+        setsid();
+        prctl(PR_SET_NAME, "fake-init");
+        if (terminal >= 0) {
+                (void) ioctl(terminal, TIOCSCTTY, 0);
+                for (int i = 0; i < 3; i++)
+                        dup2(terminal, i);
+                close(terminal);
+        }
+        if (chdir("/") < 0 || dup2(ready, 3) < 0 || close_range(4, ~0U, 0) < 0)
+                _exit(125);
+        write_all(3, &self, sizeof(self));
+        close(3);
+
+        if (fifo) {
+                fd = open(fifo, O_WRONLY | O_CLOEXEC); /* returns when "start" reads it */
+                if (fd < 0)
+                        _exit(125);
+                write_all(fd, "0", 1);
+                close(fd);
+        }
+        if (action->argv) {
+                execvp(action->argv[0], action->argv);
+                _exit(127);
+        }
+        if (action->exits)
+                _exit(action->code);
+        if (action->seconds < 0)
+                hang();
+        nap(action->seconds);
+        _exit(0);
+}
+
+/* Starts it, behind exec.fifo if 'held'. Returns the pid. */
+static State process_start(const Action *action, bool held) {
+        int ready[2], terminal = -1;
+        char fifo[PATH_SIZE];
+        State s = { 0 };
+        pid_t child;
+
+        snprintf(fifo, sizeof(fifo), "%s", state_path("exec.fifo"));
+        if (held && mkfifo(fifo, 0622) < 0)
+                die(fifo);
+        if (options.console_socket)
+                terminal = console_send(options.console_socket);
+        if (pipe2(ready, O_CLOEXEC) < 0)
+                die("pipe");
+
+        child = fork();
+        if (child < 0)
+                die("fork");
+        if (child == 0) {
+                close(ready[0]);
+                if (fault.direct_child || fork() == 0)
+                        process_run(action, held ? fifo : NULL, terminal, ready[1]);
+                _exit(0);
+        }
+        close(ready[1]);
+        if (!fault.direct_child)
+                waitpid(child, NULL, 0);
+        if (read(ready[0], &s.pid, sizeof(s.pid)) != sizeof(s.pid))
+                die("the process did not come up");
+        close(ready[0]);
+        if (terminal >= 0)
+                close(terminal);
+        s.start_time = process_start_time(s.pid);
+        return s;
+}
+
+static State process_none(void) {
+        State s = { .pid = 4194303, .start_time = 1 };
+
+        while (kill(s.pid, 0) == 0)
+                s.pid--;
+        return s;
+}
+
+/* Written to .NAME and renamed, like runc's, and like runc's it fails if .NAME is there already. */
+static int pid_file_write(pid_t pid) {
+        char temporary[PATH_SIZE], text[64];
+        const char *slash;
+        int fd;
+
+        if (!options.pid_file || (fault.pid && strcmp(fault.pid, "missing") == 0))
+                return 0;
+        slash = strrchr(options.pid_file, '/');
+        snprintf(temporary, sizeof(temporary), "%.*s.%s", slash ? (int) (slash - options.pid_file) + 1 : 0,
+                 options.pid_file, slash ? slash + 1 : options.pid_file);
+        fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_SYNC | O_CLOEXEC, 0666);
+        if (fd < 0)
+                return fail("runc %s failed: open %s: %s", options.verb, temporary, error_text());
+
+        snprintf(text, sizeof(text), "%d", pid);
+        if (fault.pid)
+                snprintf(text, sizeof(text), "%s",
+                         strcmp(fault.pid, "garbage") == 0 ? "12garbage\n"
+                         : strcmp(fault.pid, "empty") == 0 ? ""
+                                                           : fault.pid);
+        write_all(fd, text, strlen(text));
+        close(fd);
+        return rename(temporary, options.pid_file) < 0 ? fail("rename %s: %s", temporary, error_text()) : 0;
+}
+
+static void process_end_before_return(const State *s) {
+        if (fault.die)
+                (void) kill(s->pid, SIGKILL);
+        if (fault.die || fault.wait_exit)
+                wait_until_dead(s, 3600);
+}
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+/* The verbs */
+
+static int mkdir_parents(const char *path, mode_t mode) {
+        char copy[PATH_SIZE];
+
+        snprintf(copy, sizeof(copy), "%s", path);
+        for (char *p = copy + 1; *p; p++)
+                if (*p == '/') {
+                        *p = '\0';
+                        if (mkdir(copy, mode) < 0 && errno != EEXIST)
+                                return -errno;
+                        *p = '/';
+                }
+        return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int bundle_action(Action *ret) {
+        static const char *const path[] = { "process", "args", NULL };
+        char config[PATH_SIZE], *text;
+        int r;
+
+        snprintf(config, sizeof(config), "%s/config.json", options.bundle);
+        if (access(options.bundle, X_OK) < 0)
+                return fail("runc %s failed: chdir %s: %s", options.verb, options.bundle, error_text());
+        text = read_file(config);
+        if (!text)
+                return fail("runc %s failed: JSON specification file config.json not found", options.verb);
+        r = action_parse(text, path, ret);
+        free(text);
+        return r;
+}
+
+static int verb_create(State *s, int known) {
+        Action action = { 0 };
+        State process;
+        int r;
+
+        if (known >= 0)
+                return fail("runc %s failed: container with given ID already exists", options.verb);
+        r = bundle_action(&action);
+        if (r != 0)
+                return r;
+        if (mkdir_parents(options.root, 0700) < 0 || mkdir(state_path(""), 0711) < 0)
+                return fail("runc %s failed: mkdir %s: %s", options.verb, state_path(""), error_text());
+
+        process = fault.no_process ? process_none() : process_start(&action, strcmp(options.verb, "create") == 0);
+        s->pid = process.pid;
+        s->start_time = process.start_time;
+        snprintf(s->bundle, sizeof(s->bundle), "%s", options.bundle);
+        state_save(s);
+        r = pid_file_write(s->pid);
+        process_end_before_return(s);
+        return r;
+}
+
+static int verb_start(State *s, int known) {
+        struct pollfd p = { .events = POLLIN };
+        char byte;
+
+        switch (state_status(s)) {
+        case STATUS_STOPPED:
+                return fail("cannot start a container that has stopped");
+        case STATUS_RUNNING:
+                return fail("cannot start an already running container");
+        case STATUS_PAUSED:
+                return fail("cannot start a container in the paused state");
+        case STATUS_CREATED:
+                break;
+        }
+
+        p.fd = open(state_path("exec.fifo"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (p.fd < 0)
+                return fail("open exec fifo: %s", error_text());
+        while (poll(&p, 1, 10) <= 0 || read(p.fd, &byte, 1) != 1)
+                if (!process_is_alive(s))
+                        return fail("container process is already dead");
+        close(p.fd);
+        unlink(state_path("exec.fifo"));
+        process_end_before_return(s);
+        return 0;
+}
+
+static int signal_parse(const char *s) {
+        char *end;
+        long n = strtol(s, &end, 10);
+
+        if (end != s && *end == '\0')
+                return (int) n;
+        if (strncmp(s, "SIG", 3) == 0)
+                s += 3;
+        for (int i = 1; i < 32; i++)
+                if (sigabbrev_np(i) && strcmp(sigabbrev_np(i), s) == 0)
+                        return i;
+        return -1;
+}
+
+static int verb_kill(State *s, int known) {
+        int sig = signal_parse(options.signal ? options.signal : "15");
+
+        if (sig < 0)
+                return fail("unknown signal \"%s\"", options.signal);
+        if (options.all) {
+                for_each_process(s, send_signal, sig);
+                return 0;
+        }
+        if (state_status(s) == STATUS_STOPPED)
+                return fail("container not running");
+        if (kill(s->pid, sig) < 0)
+                return fail(errno == ESRCH ? "os: process already finished" : "unable to signal init: %s",
+                            error_text());
+        return 0;
+}
+
+static int verb_delete(State *s, int known) {
+        Status status;
+
+        if (known < 0)
+                return 0; /* --force; main() has complained otherwise */
+
+        status = state_status(s);
+        if (status != STATUS_STOPPED && status != STATUS_CREATED && !options.force)
+                return fail("cannot delete container %s that is not stopped: %s", options.id, status_names[status]);
+        if (status != STATUS_STOPPED || options.force) {
+                for_each_process(s, send_signal, SIGKILL);
+                wait_until_dead(s, 10);
+                if (process_is_alive(s))
+                        return fail("container init still running");
+        }
+        state_remove();
+        return 0;
+}
+
+static int verb_pause(State *s, int known) {
+        Status status = state_status(s);
+
+        if (status != STATUS_RUNNING && status != STATUS_CREATED)
+                return fail("container not running");
+        for_each_process(s, send_signal, SIGSTOP);
+        s->paused = true;
+        state_save(s);
+        return 0;
+}
+
+static int verb_resume(State *s, int known) {
+        if (state_status(s) != STATUS_PAUSED)
+                return fail("container not paused");
+        s->paused = false;
+        state_save(s);
+        for_each_process(s, send_signal, SIGCONT);
+        return 0;
+}
+
+static int verb_ps(State *s, int known) {
+        if (state_status(s) == STATUS_STOPPED) {
+                puts("null");
+                return 0;
+        }
+        putchar('[');
+        for_each_process(s, print_pid, 0);
+        puts("]");
+        return 0;
+}
+
+static int verb_state(State *s, int known) {
+        Status status = state_status(s);
+
+        printf("{\n  \"ociVersion\": \"1.0.2-dev\",\n  \"id\": \"%s\",\n  \"pid\": %d,\n  \"status\": \"%s\",\n  \"bundle\": \"%s\",\n  \"owner\": \"\"\n}",
+               options.id, status == STATUS_STOPPED ? 0 : s->pid, status_names[status], s->bundle);
+        return 0;
+}
+
+static int verb_update(State *s, int known) {
+        char reason[256] = "", *text;
+        yajl_val tree;
+        FILE *f;
+
+        text = read_file(options.resources ? options.resources : "/dev/null");
+        if (!text)
+                return fail("open %s: %s", options.resources, error_text());
+        if (!text[0])
+                return fail("EOF");
+        tree = yajl_tree_parse(text, reason, sizeof(reason));
+        if (!tree)
+                return fail("invalid JSON: %.60s", reason);
+        yajl_tree_free(tree);
+
+        f = fopen(state_path("resources"), "we");
+        if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+                die("resources");
+        free(text);
+        return 0;
+}
+
+static int verb_exec(State *s, int known) {
+        static const char *const path[] = { "args", NULL };
+        Status status = state_status(s);
+        Action action = { 0 };
+        State process;
+        char *text;
+        FILE *f;
+        int r;
+
+        if (status == STATUS_STOPPED)
+                return fail("cannot exec in a stopped container");
+        if (status == STATUS_PAUSED)
+                return fail("cannot exec in a paused container (use --ignore-paused to override)");
+        text = options.process ? read_file(options.process) : NULL;
+        if (!text)
+                return fail("open %s: %s", options.process ? options.process : "", error_text());
+        r = action_parse(text, path, &action);
+        free(text);
+        if (r != 0)
+                return 255;
+
+        process = fault.no_process ? process_none() : process_start(&action, false);
+        f = fopen(state_path("execs"), "ae");
+        if (!f || fprintf(f, "%d %llu\n", process.pid, process.start_time) < 0 || fclose(f) != 0)
+                die("execs");
+        r = pid_file_write(process.pid);
+        process_end_before_return(&process);
+        return r;
+}
+
+static int verb_checkpoint(State *s, int known) {
+        char path[PATH_SIZE];
+        Status status = state_status(s);
+        FILE *f;
+
+        if (status != STATUS_RUNNING && status != STATUS_PAUSED)
+                return fail("Container cannot be checkpointed in %s state", status_names[status]);
+        if (!options.image_path || (mkdir(options.image_path, 0700) < 0 && errno != EEXIST))
+                return fail("mkdir %s: %s", options.image_path ? options.image_path : "", error_text());
+        snprintf(path, sizeof(path), "%s/fake.img", options.image_path);
+        f = fopen(path, "we");
+        if (!f || fprintf(f, "%s\n", options.id) < 0 || fclose(f) != 0)
+                die(path);
+        if (options.leave_running)
+                return 0;
+        for_each_process(s, send_signal, SIGKILL);
+        wait_until_dead(s, 10);
+        state_remove();
+        return 0;
+}
+
+static int verb_restore(State *s, int known) {
+        char path[PATH_SIZE];
+
+        snprintf(path, sizeof(path), "%s/fake.img", options.image_path ? options.image_path : "");
+        if (access(path, R_OK) < 0)
+                return fail("criu failed: type NOTIFY errno 0\nlog file: %s", path);
+        return verb_create(s, known);
+}
+
+static int (*const verb_functions[])(State *s, int known) = {
+        verb_create, verb_start,  verb_kill,  verb_delete, verb_pause,      verb_resume,
+        verb_ps,     verb_update, verb_state, verb_exec,   verb_checkpoint, verb_restore,
+};
+
+/* ----------------------------------------------------------------------------------------------------------------- */
+
+static int usage_error(const char *before, const char *what, const char *after) {
+        printf("Incorrect Usage.\n");
+        return fail("%s%s%s", before, what, after);
+}
+
+/* One option at argv[*i], of the verb, or global ones if NULL. 0, or 1 after having complained. */
+static int parse_option(char **argv, int *i, const char *verb) {
+        const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *equals = strchr(name, '=');
+        size_t length = equals ? (size_t) (equals - name) : strlen(name);
+        char padded[32];
+
+        snprintf(padded, sizeof(padded), " %s ", verb ? verb : "");
+        for (size_t k = 0; k < ELEMENTSOF(option_table); k++) {
+                const Option *o = option_table + k;
+
+                if (strlen(o->name) != length || strncmp(o->name, name, length) != 0 || !o->verbs != !verb ||
+                    (verb && !strstr(o->verbs, padded)))
+                        continue;
+                if (o->flag) {
+                        *o->flag = !equals || strcmp(equals, "=true") == 0;
+                        return 0;
+                }
+                if (!equals && !argv[*i + 1])
+                        return usage_error("flag needs an argument: -", name, "");
+                *o->value = equals ? equals + 1 : argv[++*i];
+                return 0;
+        }
+        return usage_error("flag provided but not defined: -", name, "");
+}
+
+static int parse_command_line(char **argv, size_t *ret_verb) {
+        int i = 1, r;
+
+        for (; argv[i] && argv[i][0] == '-'; i++) {
+                r = parse_option(argv, &i, NULL);
+                if (r != 0)
+                        return r;
+        }
+        options.argv = argv;
+        options.verb = argv[i] ? argv[i++] : "";
+        for (*ret_verb = 0; *ret_verb < ELEMENTSOF(verb_table) && strcmp(verb_table[*ret_verb], options.verb) != 0;
+             ++*ret_verb)
+                ;
+        if (*ret_verb == ELEMENTSOF(verb_table)) {
+                (void) fail("No help topic for '%s'", options.verb);
+                return 3;
+        }
+
+        for (; argv[i] && argv[i][0] == '-' && argv[i][1]; i++) {
+                r = parse_option(argv, &i, options.verb);
+                if (r != 0)
+                        return r;
+        }
+        options.id = argv[i];
+        if (options.id)
+                options.signal = argv[i + 1];
+        if (!options.id || strchr(options.id, '/') || options.id[0] == '.')
+                return usage_error("runc: \"", options.verb, "\" requires exactly 1 argument(s)");
+        options.key = options.force ? "delete-force" : options.all ? "kill-all" : options.verb;
+        return 0;
+}
+
+static int run_verb(size_t verb) {
+        State s;
+        int known;
+
+        log_bytes(""); /* runc opens its log in any case */
+        known = state_load(&s);
+        if (known < 0 && strcmp(options.verb, "create") != 0 && strcmp(options.verb, "restore") != 0 &&
+            !options.force)
+                return fail("container does not exist");
+        return verb_functions[verb](&s, known);
+}
+
+int main(int argc, char *argv[]) {
+        bool recorded;
+        size_t verb;
+        int r;
+
+        r = parse_command_line(argv, &verb);
+        if (r != 0)
+                return r;
+
+        if (getenv("FAKE_RUNTIME_CONTROL"))
+                snprintf(control, sizeof(control), "%s", getenv("FAKE_RUNTIME_CONTROL"));
+        else
+                snprintf(control, sizeof(control), "%s/.control", options.root);
+        recorded = access(control, W_OK) == 0;
+        if (recorded) {
+                record_begin();
+                fault_load();
+        }
+
+        nap(fault.sleep);
+        make_noise(STDERR_FILENO, fault.stderr_bytes);
+        make_noise(STDOUT_FILENO, fault.stdout_bytes);
+        if (fault.hang_child)
+                (void) fork();
+        if (fault.hang || fault.hang_child)
+                hang();
+        if (fault.crash)
+                raise(SIGSEGV);
+
+        r = fault.exit >= 0 ? fail_injected(fault.exit) : run_verb(verb);
+
+        if (fault.say)
+                fprintf(stderr, "%s\n", fault.say);
+        nap(fault.sleep_after);
+        if (fault.hang_after)
+                hang();
+        if (fault.crash_after)
+                raise(SIGSEGV);
+        if (fault.exit_after >= 0 && r == 0)
+                r = fail_injected(fault.exit_after);
+        fflush(NULL);
+        if (recorded)
+                record_end(r);
+        return r;
+}

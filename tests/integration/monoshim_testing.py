@@ -1,0 +1,1277 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The vocabulary of the acceptance tests: daemons, clients, bundles, FIFOs, events, and what must not be left over.
+
+Environment:
+  MONOSHIMD, MONOSHIM, FAKE_RUNTIME   absolute paths of the programs (default: beside the sources' top directory)
+  MONOSHIMD_WRAPPER                   put before the daemon's command line, e.g. "valgrind -q --error-exitcode=99"
+  MONOSHIM_TEST_SLOW=0                leave the long versions of the slow tests out
+  MONOSHIM_TEST_SOAK=N                lifecycles in test_soak.py
+  MONOSHIM_TEST_SCALE=N               multiplies every deadline (default 1; 10 under a wrapper, 4 with a sanitizer)
+
+Every process that a test starts, and every orphan of those, is a descendant of one "nursery" process: a child subreaper
+that reaps at once, as a service manager would, and that kills what is left when the tests end, however they end.
+"""
+
+import array
+import contextlib
+import ctypes
+import errno
+import fcntl
+import glob
+import itertools
+import json
+import os
+import pickle
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import termios
+import threading
+import time
+
+from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
+from jeepney.fds import FileDescriptor
+from jeepney.io.blocking import DBusConnectionBase, prep_socket
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+
+
+def _program(variable, *candidates):
+    if os.environ.get(variable):
+        return os.environ[variable]
+    for c in candidates:
+        path = os.path.join(TOP, c)
+        if os.access(path, os.X_OK):
+            return path
+    return os.path.join(TOP, candidates[0])
+
+
+MONOSHIMD = _program("MONOSHIMD", "monoshimd", "build/monoshimd")
+MONOSHIM = _program("MONOSHIM", "monoshim", "build/monoshim")
+FAKE_RUNTIME = _program("FAKE_RUNTIME", "fake-runtime", "tests/fake-runtime", "build/fake-runtime")
+WRAPPER = shlex.split(os.environ.get("MONOSHIMD_WRAPPER", ""))
+SLOW = os.environ.get("MONOSHIM_TEST_SLOW", "1") != "0"
+
+
+def _has_sanitizer(path):
+    try:
+        with open(path, "rb") as f:
+            return b"__asan_" in f.read() or b"__ubsan_" in open(path, "rb").read()
+    except OSError:
+        return False
+
+
+SANITIZED = _has_sanitizer(MONOSHIMD)
+INSTRUMENTED = bool(WRAPPER) or SANITIZED
+SCALE = float(os.environ.get("MONOSHIM_TEST_SCALE", 10 if WRAPPER else 4 if SANITIZED else 1))
+TIMEOUT = 20 * SCALE
+
+BUS_NAME = "org.monoshim1"
+ROOT_PATH = "/org/monoshim1"
+MANAGER = "org.monoshim1.Manager"
+CONTAINER = "org.monoshim1.Container"
+PROCESS = "org.monoshim1.Process"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+ERROR = "org.monoshim1.Error."
+
+# The arguments that follow sequence, namespace and container_id.
+EVENT_ARGUMENTS = {
+    "TaskCreate": ("bundle", "rootfs", "stdin", "stdout", "stderr", "terminal", "checkpoint", "pid"),
+    "TaskStart": ("pid",),
+    "TaskOOM": (),
+    "TaskExit": ("id", "pid", "exit_status", "exited_at"),
+    "TaskDelete": ("id", "pid", "exit_status", "exited_at"),
+    "TaskExecAdded": ("exec_id",),
+    "TaskExecStarted": ("exec_id", "pid"),
+    "TaskPaused": (),
+    "TaskResumed": (),
+    "TaskCheckpointed": ("checkpoint",),
+}
+EVENT_SIGNATURES = {
+    "TaskCreate": "tsssa(sssas)sssbsu",
+    "TaskStart": "tssu",
+    "TaskOOM": "tss",
+    "TaskExit": "tsssuut",
+    "TaskDelete": "tsssuut",
+    "TaskExecAdded": "tsss",
+    "TaskExecStarted": "tsssu",
+    "TaskPaused": "tss",
+    "TaskResumed": "tss",
+    "TaskCheckpointed": "tsss",
+}
+TOPICS = {
+    "TaskCreate": "/tasks/create",
+    "TaskStart": "/tasks/start",
+    "TaskOOM": "/tasks/oom",
+    "TaskExit": "/tasks/exit",
+    "TaskDelete": "/tasks/delete",
+    "TaskExecAdded": "/tasks/exec-added",
+    "TaskExecStarted": "/tasks/exec-started",
+    "TaskPaused": "/tasks/paused",
+    "TaskResumed": "/tasks/resumed",
+    "TaskCheckpointed": "/tasks/checkpointed",
+}
+OPTION_SIGNATURES = {
+    "Spec": "s", "Rootfs": "a(sssas)", "Runtime": "s", "RuntimeRoot": "s", "SystemdCgroup": "b", "NoPivotRoot": "b",
+    "NoNewKeyring": "b", "IoUid": "u", "IoGid": "u", "Terminal": "b", "ConsoleSize": "(qq)", "Stdin": "s", "Stdout": "s",
+    "Stderr": "s", "Checkpoint": "s", "ParentCheckpoint": "s", "CriuWorkPath": "s", "Relay": "b", "Labels": "a{ss}",
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Time and the process table
+
+
+def wait_for(condition, timeout=None, what=None, interval=0.005):
+    """Polls until condition() is true and returns what it returned; AssertionError after the deadline."""
+    deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError("timed out waiting for %s" % (what or condition))
+        time.sleep(interval)
+        interval = min(interval * 1.5, 0.1)
+
+
+def now_usec():
+    return time.time_ns() // 1000
+
+
+def read_stat(pid):
+    """(state, ppid, start time) of a process, or None."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[0], int(fields[1]), int(fields[19])
+
+
+def is_alive(pid):
+    s = read_stat(pid)
+    return s is not None and s[0] not in "ZX"
+
+
+def start_time(pid):
+    return read_stat(pid)[2]
+
+
+def process_table():
+    """pid -> (state, ppid)."""
+    table = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            s = read_stat(int(name))
+            if s:
+                table[int(name)] = s[:2]
+    return table
+
+
+def descendants(pid):
+    table = process_table()
+    children = {}
+    for child, (_, parent) in table.items():
+        children.setdefault(parent, []).append(child)
+    found, todo = [], [pid]
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def children(pid):
+    return [child for child, (_, parent) in process_table().items() if parent == pid]
+
+
+def command_line(pid):
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as f:
+            return f.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def describe(pids):
+    return ["%d %s %s" % (p, read_stat(p), command_line(p)) for p in pids]
+
+
+def rss_kib(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"^VmRSS:\s+(\d+)", f.read(), re.M).group(1))
+
+
+def anonymous_kib(pid):
+    """What the process itself has touched: resident anonymous memory."""
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"^RssAnon:\s+(\d+)", f.read(), re.M).group(1))
+
+
+def boot_id():
+    with open("/proc/sys/kernel/random/boot_id") as f:
+        return f.read().strip()
+
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option, value):
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+class Nursery:
+    """A child subreaper that starts processes for the tests, reaps everything, and remembers the status of what it started."""
+
+    def __init__(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                ours.close()
+                self._run(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+        self._socket = ours
+        self._lock = threading.Lock()
+
+    def _request(self, **message):
+        with self._lock:
+            self._socket.send(json.dumps(message).encode())
+            reply = json.loads(self._socket.recv(1 << 16))
+        if "error" in reply:
+            raise OSError(reply["error"], os.strerror(reply["error"]), message.get("argv", [None])[0])
+        return reply["value"]
+
+    def spawn(self, argv, env, log, cwd="/", umask=None):
+        """Starts a program with stdin /dev/null, and stdout and stderr appended to the file 'log'. Returns the pid."""
+        return self._request(op="spawn", argv=argv, env=env, log=log, cwd=cwd, umask=umask)
+
+    def status(self, pid):
+        """The wait status of a process started here, or None while it lives."""
+        return self._request(op="status", pid=pid)
+
+    def wait(self, pid, timeout=None):
+        """Waits for a process started here; the exit code, or minus the signal."""
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            fd = None
+        if fd is not None:
+            p = select.poll()
+            p.register(fd, select.POLLIN)
+            ready = p.poll(int((TIMEOUT if timeout is None else timeout) * 1000))
+            os.close(fd)
+            if not ready:
+                raise AssertionError("process %d did not exit: %s" % (pid, command_line(pid)))
+        status = wait_for(lambda: self.status(pid) is not None and (self.status(pid),), what="the status of %d" % pid)[0]
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self):
+        self._socket.close()
+        os.waitpid(self.pid, 0)
+
+    # in the nursery itself
+    def _run(self, control):
+        os.setsid()
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        statuses = {}
+        while True:
+            ready, _, _ = select.select([control, wake_r], [], [])
+            if wake_r in ready:
+                os.read(wake_r, 4096)
+            self._reap(statuses)
+            if control not in ready:
+                continue
+            data = control.recv(1 << 16)
+            if not data:
+                break
+            message = json.loads(data)
+            try:
+                if message["op"] == "spawn":
+                    reply = {"value": self._spawn(message)}
+                else:
+                    reply = {"value": statuses.get(message["pid"])}
+            except OSError as e:
+                reply = {"error": e.errno or errno.EIO}
+            control.send(json.dumps(reply).encode())
+        # The tests are over, one way or another: leave nothing behind.
+        for _ in range(1000):
+            left = descendants(os.getpid())
+            if not left:
+                break
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGCONT)
+            self._reap(statuses)
+            time.sleep(0.01)
+
+    @staticmethod
+    def _spawn(message):
+        log = os.open(message["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        error_r, error_w = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    signal.set_wakeup_fd(-1)
+                    for s in (signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
+                        signal.signal(s, signal.SIG_DFL)
+                    os.setsid()
+                    if message["umask"] is not None:
+                        os.umask(message["umask"])
+                    os.chdir(message["cwd"])
+                    os.dup2(null, 0)
+                    os.dup2(log, 1)
+                    os.dup2(log, 2)
+                    os.execvpe(message["argv"][0], message["argv"], message["env"])
+                except OSError as e:
+                    os.write(error_w, struct.pack("i", e.errno))
+                finally:
+                    os._exit(127)
+            os.close(error_w)
+            error_w = -1
+            failed = os.read(error_r, 4)
+            if failed:
+                raise OSError(struct.unpack("i", failed)[0], "exec")
+            return pid
+        finally:
+            for fd in (log, null, error_r, error_w):
+                if fd >= 0:
+                    os.close(fd)
+
+    @staticmethod
+    def _reap(statuses):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            statuses[pid] = status
+
+
+_nursery = None
+
+
+def nursery():
+    global _nursery
+    if _nursery is None:
+        _nursery = Nursery()
+    return _nursery
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# D-Bus
+
+
+class DBusError(Exception):
+    def __init__(self, name, message):
+        super().__init__("%s: %s" % (name, message))
+        self.name = name
+        self.message = message
+
+
+@contextlib.contextmanager
+def refused(name, *texts, exactly=None):
+    """The block must raise this D-Bus error; 'name' is short for org.monoshim1.Error.NAME unless it has a dot. Every one of
+    'texts' must occur in its message."""
+    full = name if "." in name else ERROR + name
+    caught = []
+    try:
+        yield caught
+    except DBusError as e:
+        caught.append(e)
+        assert e.name == full, "expected %s, got %s" % (full, e)
+        for t in texts:
+            assert t in e.message, "expected %r in %r" % (t, e.message)
+        if exactly is not None:
+            assert e.message == exactly, "expected %r, got %r" % (exactly, e.message)
+        return
+    raise AssertionError("expected %s, but the call succeeded" % full)
+
+
+def path_encode(label):
+    """As sd_bus_path_encode() escapes one element."""
+    if label == "":
+        return "_"
+    out = ""
+    for i, b in enumerate(label.encode()):
+        c = chr(b)
+        if (c.isascii() and c.isalpha()) or (i > 0 and c.isascii() and c.isdigit()):
+            out += c
+        else:
+            out += "_%02x" % b
+    return out
+
+
+def container_path(ns, id):
+    return "%s/container/%s/%s" % (ROOT_PATH, path_encode(ns), path_encode(id))
+
+
+def plain(value):
+    """Variants taken out of an a{sv}."""
+    return {k: v[1] for k, v in value.items()}
+
+
+def options(**kw):
+    """The a{sv} of CreateContainer: each value gets the variant type of its key; files and FileDescriptors become 'h'."""
+    result = {}
+    for key, value in kw.items():
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and key != "ConsoleSize":
+            result[key] = value  # spelled out, also wrongly
+        elif key in ("Stdin", "Stdout", "Stderr") and not isinstance(value, str):
+            result[key] = ("h", value if isinstance(value, int) else value.fileno())
+        else:
+            result[key] = (OPTION_SIGNATURES[key], value)
+    return result
+
+
+class Event:
+    """A signal of the Manager, or an entry of GetEvents, with its arguments by name."""
+
+    def __init__(self, name, sequence, ns, id, data):
+        self.name, self.sequence, self.ns, self.id, self.data = name, sequence, ns, id, data
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["data"][name]
+        except KeyError:
+            raise AttributeError(name)
+
+    def key(self):
+        return self.name, self.sequence, self.ns, self.id, self.data
+
+    def __repr__(self):
+        return "<%d %s %s/%s %s>" % (self.sequence, self.name, self.ns, self.id, self.data)
+
+
+class Pending:
+    """A call in flight."""
+
+    def __init__(self, client, serial):
+        self.client, self.serial = client, serial
+
+    def done(self):
+        self.client.drain()
+        return self.serial in self.client.replies
+
+    def result(self, timeout=None):
+        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+        while self.serial not in self.client.replies:
+            self.client.pump(deadline - time.monotonic(), "a reply")
+        message = self.client.replies.pop(self.serial)
+        if message.header.message_type == MessageType.error:
+            raise DBusError(message.header.fields[HeaderFields.error_name],
+                            message.body[0] if message.body else "")
+        return message.body
+
+
+class Client(DBusConnectionBase):
+    """One connection: peer-to-peer, or to a message bus. Not shared between threads."""
+
+    def __init__(self, path, is_bus=False, listen=True):
+        super().__init__(prep_socket(path, enable_fds=True, timeout=TIMEOUT), enable_fds=True)
+        self.is_bus = is_bus
+        self.replies = {}
+        self._awaited = set()
+        self.signals = []
+        self._wait_until_read()
+        self.unique_name = self.bus_call("Hello")[0]
+        if listen:
+            self.bus_call("AddMatch", "s", "type='signal'")
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    def _wait_until_read(self):
+        """So that the first call does not arrive in one piece with the end of the authentication: a server that cannot take
+        that fails in a test of its own, in test_peer.py, and not here and there everywhere."""
+        unread = array.array("i", [0])
+        wait_for(lambda: fcntl.ioctl(self.sock, termios.TIOCOUTQ, unread) == 0 and unread[0] == 0, what="the peer to read",
+                 interval=0.0002)
+
+    # plumbing
+    def begin(self, path, interface, member, signature="", *args, destination=BUS_NAME):
+        """Sends a call and returns without waiting."""
+        message = new_method_call(DBusAddress(path, destination, interface), member, signature or None, args)
+        serial = next(self.outgoing_serial)
+        data, fds = self._serialise(message, serial)
+        self._awaited.add(serial)
+        if fds:
+            self._send_with_fds(data, fds)
+        else:
+            self.sock.sendall(data)
+        return Pending(self, serial)
+
+    def call(self, path, interface, member, signature="", *args, timeout=None, **kw):
+        return self.begin(path, interface, member, signature, *args, **kw).result(timeout)
+
+    def bus_call(self, member, signature="", *args):
+        return self.call("/org/freedesktop/DBus", "org.freedesktop.DBus", member, signature, *args,
+                         destination="org.freedesktop.DBus")
+
+    def pump(self, timeout, what="a message"):
+        """Takes in one message."""
+        if timeout < 0:
+            raise AssertionError("timed out waiting for %s" % what)
+        try:
+            message = self._receive(time.monotonic() + timeout)
+        except TimeoutError:
+            raise AssertionError("timed out waiting for %s" % what) from None
+        kind = message.header.message_type
+        if kind == MessageType.signal:
+            self.signals.append(message)
+        elif kind in (MessageType.method_return, MessageType.error):
+            serial = message.header.fields[HeaderFields.reply_serial]
+            assert serial in self._awaited, "a reply to nothing, or a second reply: %r" % (message,)
+            self._awaited.remove(serial)
+            self.replies[serial] = message
+
+    def drain(self, seconds=0.0):
+        """Takes in what has arrived, and what arrives in the next 'seconds'."""
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            with contextlib.suppress(ConnectionResetError):
+                if self.selector.select(max(left, 0)):
+                    self.pump(TIMEOUT)
+                    continue
+            if left <= 0:
+                return
+
+    def sync(self):
+        """After this, everything signalled before has arrived: one connection keeps its order."""
+        self.call(ROOT_PATH, "org.freedesktop.DBus.Peer", "Ping")
+
+    # signals
+    def _matching(self, path=None, interface=None, member=None):
+        for m in self.signals:
+            f = m.header.fields
+            if ((path is None or f[HeaderFields.path] == path) and
+                    (interface is None or f[HeaderFields.interface] == interface) and
+                    (member is None or f[HeaderFields.member] == member)):
+                yield m
+
+    def events(self, id=None, ns=None, name=None):
+        """The Manager's signals so far, in order of arrival."""
+        found = []
+        for m in self._matching(ROOT_PATH, MANAGER):
+            member = m.header.fields[HeaderFields.member]
+            if member not in EVENT_ARGUMENTS:
+                continue
+            assert m.header.fields.get(HeaderFields.signature, "") == EVENT_SIGNATURES[member], member
+            sequence, e_ns, e_id = m.body[:3]
+            e = Event(member, sequence, e_ns, e_id, dict(zip(EVENT_ARGUMENTS[member], m.body[3:])))
+            if (id in (None, e.id)) and (ns in (None, e.ns)) and (name in (None, e.name)):
+                found.append(e)
+        return found
+
+    def event_names(self, id=None, ns=None):
+        return [e.name for e in self.events(id, ns)]
+
+    def wait_event(self, name, id=None, ns=None, count=1, timeout=None):
+        """Waits until there are 'count' such events, and returns the last one."""
+        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+        self.drain()
+        while len(self.events(id, ns, name)) < count:
+            self.pump(deadline - time.monotonic(), "%s of %s" % (name, id))
+        return self.events(id, ns, name)[count - 1]
+
+    def changes(self, path, prop):
+        """The values that PropertiesChanged has told of one property, in order."""
+        values = []
+        for m in self._matching(path, PROPERTIES, "PropertiesChanged"):
+            if prop in m.body[1]:
+                values.append(m.body[1][prop][1])
+            elif prop in m.body[2]:
+                values.append(None)
+        return values
+
+    def added(self):
+        """path -> interfaces -> properties, from InterfacesAdded."""
+        return [(m.body[0], {i: plain(p) for i, p in m.body[1].items()})
+                for m in self._matching(None, OBJECT_MANAGER, "InterfacesAdded")]
+
+    def removed(self):
+        return [(m.body[0], m.body[1]) for m in self._matching(None, OBJECT_MANAGER, "InterfacesRemoved")]
+
+    def forget_signals(self):
+        self.drain()
+        self.signals.clear()
+
+    # the Manager
+    def manager(self, member, signature="", *args, **kw):
+        return self.call(ROOT_PATH, MANAGER, member, signature, *args, **kw)
+
+    def get(self, path, interface, prop):
+        return self.call(path, PROPERTIES, "Get", "ss", interface, prop)[0][1]
+
+    def get_all(self, path, interface):
+        return plain(self.call(path, PROPERTIES, "GetAll", "s", interface)[0])
+
+    def begin_create(self, id, bundle="", ns="default", **opts):
+        return self.begin(ROOT_PATH, MANAGER, "CreateContainer", "sssa{sv}", ns, id, str(bundle), options(**opts))
+
+    def create(self, id, bundle="", ns="default", timeout=None, **opts):
+        path, pid = self.begin_create(id, bundle, ns, **opts).result(timeout)
+        return Container(self, ns, id, path, pid)
+
+    def container(self, id, ns="default"):
+        """A container known from elsewhere."""
+        return Container(self, ns, id, self.manager("GetContainer", "ss", ns, id)[0], None)
+
+    def list(self):
+        """{(namespace, id): (status, pid, path)}"""
+        rows = self.manager("ListContainers")[0]
+        result = {(r[0], r[1]): (r[2], r[3], r[4]) for r in rows}
+        assert len(result) == len(rows), "a container is listed twice: %r" % (rows,)
+        return result
+
+    def get_events(self, after=0, max=0):
+        """(complete, [Event])"""
+        complete, rows = self.manager("GetEvents", "tu", after, max)
+        names = {t: n for n, t in TOPICS.items()}
+        return complete, [Event(names[topic], seq, ns, id, plain(data)) for seq, topic, _, ns, id, data in rows]
+
+    def tree(self):
+        return self.call(ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects")[0]
+
+
+class Container:
+    """What a client holds of one container: its path, and verbs."""
+
+    def __init__(self, client, ns, id, path, pid):
+        self.client, self.ns, self.id, self.path, self.pid = client, ns, id, path, pid
+
+    def on(self, client):
+        """The same container seen through another connection."""
+        return Container(client, self.ns, self.id, self.path, self.pid)
+
+    def begin(self, member, signature="", *args, interface=PROCESS):
+        return self.client.begin(self.path, interface, member, signature, *args)
+
+    def process(self, member, signature="", *args, timeout=None):
+        return self.begin(member, signature, *args).result(timeout)
+
+    def start(self, timeout=None):
+        return self.process("Start", timeout=timeout)[0]
+
+    def kill(self, sig=signal.SIGKILL, all=False, timeout=None):
+        assert self.process("Kill", "ub", int(sig), all, timeout=timeout) == ()
+
+    def delete(self, timeout=None):
+        return self.process("Delete", timeout=timeout)
+
+    def wait(self, timeout=None):
+        return self.process("Wait", timeout=timeout)
+
+    def end(self):
+        """Kills it if need be, waits, and deletes; returns what Delete said."""
+        with contextlib.suppress(DBusError):
+            self.kill()
+        self.wait()
+        return self.delete()
+
+    def get(self, prop, interface=PROCESS):
+        return self.client.get(self.path, interface, prop)
+
+    @property
+    def status(self):
+        return self.get("Status")
+
+    def events(self, name=None):
+        return self.client.events(self.id, self.ns, name)
+
+    def event_names(self):
+        return [e.name for e in self.events()]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bundles, FIFOs
+
+
+_rootfs = None
+
+
+def rootfs():
+    """A root file system with busybox, shared by all bundles of this test run."""
+    global _rootfs
+    if _rootfs is None:
+        _rootfs = os.path.join(tempfile.mkdtemp(prefix="msr."), "rootfs")
+        populate_rootfs(_rootfs)
+    return _rootfs
+
+
+def rootfs_remove():
+    if _rootfs is not None:
+        shutil.rmtree(os.path.dirname(_rootfs))
+
+
+def populate_rootfs(path):
+    for d in ("bin", "proc", "dev", "tmp", "sys", "etc"):
+        os.makedirs(os.path.join(path, d), exist_ok=True)
+    os.chmod(path, 0o755)
+    shutil.copy("/bin/busybox", os.path.join(path, "bin/busybox"))
+    for applet in ("sh", "sleep", "true", "false", "echo", "cat", "printf", "test", "ls", "id", "head", "dd", "kill", "seq",
+                   "yes", "wc", "hostname", "touch", "mkfifo", "usleep"):
+        os.symlink("busybox", os.path.join(path, "bin", applet))
+
+
+_serial = itertools.count(1)
+CGROUP_PREFIX = "mst%d-" % os.getpid()
+
+
+def spec(args, pid_namespace="private", cgroup=None, root=None, terminal=False, extra_linux=None, **process):
+    """An OCI configuration that works with cgroup v1 and v2. 'pid_namespace': "private", "host", or a path to join."""
+    namespaces = [{"type": t} for t in ("mount", "ipc", "uts")]
+    if pid_namespace == "private":
+        namespaces.append({"type": "pid"})
+    elif pid_namespace != "host":
+        namespaces.append({"type": "pid", "path": pid_namespace})
+    mounts = [{"destination": "/proc", "type": "proc", "source": "proc"},
+              {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]}]
+    if pid_namespace == "host":
+        mounts[0] = {"destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"]}
+    capabilities = ["CAP_KILL", "CAP_AUDIT_WRITE", "CAP_NET_BIND_SERVICE"]
+    linux = {"cgroupsPath": cgroup or "/%s%d" % (CGROUP_PREFIX, next(_serial)),
+             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+             "namespaces": namespaces}
+    linux.update(extra_linux or {})
+    return {
+        "ociVersion": "1.0.2",
+        "process": {"terminal": terminal, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/",
+                    "env": ["PATH=/bin", "TERM=dumb"], "noNewPrivileges": True,
+                    "capabilities": {k: capabilities for k in ("bounding", "effective", "permitted")}, **process},
+        "root": {"path": root or rootfs(), "readonly": True},
+        "hostname": "monoshim-test",
+        "mounts": mounts,
+        "linux": linux,
+    }
+
+
+def make_bundle(directory, args, own_rootfs=False, **kw):
+    """A bundle in 'directory' (made); returns its path. own_rootfs: a rootfs/ of its own inside, named relatively."""
+    directory = str(directory)
+    os.makedirs(directory, exist_ok=True)
+    if own_rootfs:
+        populate_rootfs(os.path.join(directory, "rootfs"))
+        kw["root"] = "rootfs"
+    with open(os.path.join(directory, "config.json"), "w") as f:
+        json.dump(spec(args, **kw), f)
+    return directory
+
+
+class Fifo:
+    """A FIFO and this test's end of it."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        os.mkfifo(self.path, 0o600)
+        self.fd = None
+        self.data = b""
+
+    def __str__(self):
+        return self.path
+
+    def open_reader(self):
+        assert self.fd is None
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return self
+
+    def open_writer(self):
+        assert self.fd is None
+        self.fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(self.fd, True)
+        return self
+
+    def close(self):
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+    def write(self, data):
+        while data:
+            data = data[os.write(self.fd, data):]
+
+    def read_until(self, condition, timeout=None, what="data"):
+        """Reads until condition(everything read) holds; end-of-file before that is an error."""
+        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+        while not condition(self.data):
+            ready, _, _ = select.select([self.fd], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, "timed out reading %s; so far: %r" % (what, self.data[-200:])
+            try:
+                chunk = os.read(self.fd, 65536)
+            except BlockingIOError:
+                continue
+            assert chunk, "end of file before %s; read: %r" % (what, self.data[-200:])
+            self.data += chunk
+        return self.data
+
+    def read_line(self, timeout=None):
+        self.read_until(lambda d: b"\n" in d, timeout, "a line")
+        line, _, self.data = self.data.partition(b"\n")
+        return line + b"\n"
+
+    def read_to_end(self, timeout=None):
+        """Everything up to end-of-file."""
+        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+        while True:
+            ready, _, _ = select.select([self.fd], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, "no end-of-file; read so far: %d bytes, ending in %r" % (len(self.data), self.data[-200:])
+            try:
+                chunk = os.read(self.fd, 65536)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                data, self.data = self.data, b""
+                return data
+            self.data += chunk
+
+    def unread(self):
+        """Bytes that stand in the FIFO (needs a reader's descriptor)."""
+        n = array.array("i", [0])
+        fcntl.ioctl(self.fd, termios.FIONREAD, n)
+        return n[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The daemon
+
+
+class Control:
+    """The fake runtime's fault injection (see tests/fake-runtime.c)."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+
+    def set(self, id, verb, *lines):
+        path = os.path.join(self.directory, "%s.%s" % (id, verb))
+        with open(path + "~", "w") as f:
+            f.write("".join(line + "\n" for line in lines))
+        os.rename(path + "~", path)
+
+    def clear(self, id=None, verb=None):
+        for name in os.listdir(self.directory):
+            i, _, v = name.rpartition(".")
+            if name != "invocations" and (id in (None, i)) and (verb in (None, v)):
+                os.unlink(os.path.join(self.directory, name))
+
+    def invocations(self, verb=None, id=None, phase="begin"):
+        """The records, oldest first. phase: "begin", "end", or None for both."""
+        try:
+            with open(os.path.join(self.directory, "invocations")) as f:
+                records = [json.loads(line) for line in f if line.endswith("\n")]
+        except FileNotFoundError:
+            return []
+        return [r for r in records if verb in (None, r["verb"]) and id in (None, r["id"]) and phase in (None, r["phase"])]
+
+    def forget(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.directory, "invocations"))
+
+
+class Daemon:
+    """One monoshimd with directories of its own, which survive its restarts."""
+
+    def __init__(self, directory, runtime="runc", bus="none", config=None, arguments=(), environment=None, runtime_root=None):
+        self.directory = str(directory)
+        os.makedirs(self.directory, exist_ok=True)
+        os.chmod(self.directory, 0o755)
+        self.socket = os.path.join(self.directory, "bus")
+        self.state = os.path.join(self.directory, "state")
+        self.root = os.path.join(self.directory, "lib")
+        self.runtime_root = runtime_root or os.path.join(self.directory, "runtime")
+        self.config = os.path.join(self.directory, "monoshimd.conf")
+        self.log = os.path.join(self.directory, "daemon.log")
+        self.control = Control(os.path.join(self.directory, "control"))
+        self.runtime = runtime
+        self.bus = bus
+        self.arguments = list(arguments)
+        self.environment = dict(environment or {})
+        self.pid = None
+        self.notifications = []
+        self.clients = []
+        self.base_fds = None
+        self.configure(**(config or {}))
+
+    # life
+    def configure(self, **settings):
+        with open(self.config, "w") as f:
+            f.write("[Manager]\n" + "".join("%s=%s\n" % i for i in settings.items()))
+
+    def command(self):
+        return WRAPPER + [MONOSHIMD, "--bus=" + self.bus, "--listen=" + self.socket, "--state=" + self.state,
+                          "--root=" + self.root, "--runtime=" + self.runtime, "--runtime-root=" + self.runtime_root,
+                          "--config=" + self.config, "--log-level=debug"] + self.arguments
+
+    def start(self, timeout=None, wait=True):
+        """Starts it and waits for READY=1, or for its end."""
+        assert self.pid is None
+        notify = os.path.join(self.directory, "notify")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(notify)
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._notify.bind(notify)
+        self.notifications = []
+        environment = {k: v for k, v in os.environ.items()
+                       if k in ("PATH", "HOME", "TMPDIR", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
+                                "LLVM_PROFILE_FILE", "GCOV_PREFIX")}
+        environment.update(NOTIFY_SOCKET=notify, FAKE_RUNTIME_CONTROL=self.control.directory)
+        environment.update(self.environment)
+        self.pid = nursery().spawn(self.command(), environment, self.log)
+        if wait:
+            self.wait_ready(timeout)
+        return self
+
+    def wait_ready(self, timeout=None):
+        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+        while "READY=1" not in self.notifications:
+            if select.select([self._notify], [], [], 0.02)[0]:
+                self._take_notification()
+            elif nursery().status(self.pid) is not None:
+                status = os.waitstatus_to_exitcode(nursery().status(self.pid))
+                self.pid = None
+                raise AssertionError("monoshimd ended with %d before READY=1:\n%s" % (status, self.log_tail()))
+            elif time.monotonic() > deadline:
+                raise AssertionError("monoshimd did not say READY=1:\n%s" % self.log_tail())
+        self.base_fds = self.fds()
+
+    def _take_notification(self):
+        data, ancillary, _, _ = self._notify.recvmsg(65536, socket.CMSG_SPACE(253 * 4))
+        for fd in FileDescriptor.from_ancdata(ancillary):
+            fd.close()
+        self.notifications += data.decode().split("\n")
+
+    def disconnect(self):
+        for c in self.clients:
+            c.close()
+        self.clients = []
+
+    def wait(self, timeout=None):
+        status = nursery().wait(self.pid, timeout)
+        self.pid = None
+        self.disconnect()
+        self._notify.close()
+        return status
+
+    def stop(self, timeout=None):
+        """SIGTERM; it must end with 0."""
+        os.kill(self.pid, signal.SIGTERM)
+        status = self.wait(timeout)
+        assert status == 0, "monoshimd ended with %d:\n%s" % (status, self.log_tail())
+
+    def kill9(self):
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
+
+    def restart(self, how="term", **kw):
+        self.stop() if how == "term" else self.kill9()
+        return self.start(**kw)
+
+    # talk
+    def connect(self, listen=True):
+        c = Client(self.socket, listen=listen)
+        self.clients.append(c)
+        return c
+
+    # look
+    def log_text(self):
+        try:
+            with open(self.log, errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def log_tail(self, lines=60):
+        return "\n".join(self.log_text().splitlines()[-lines:])
+
+    def fds(self):
+        """What its descriptors point to, sorted. The event log's file is left out, and what the event loop makes when it first
+        needs it, and keeps."""
+        found = []
+        directory = "/proc/%d/fd" % self.pid
+        for name in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):
+                target = os.readlink(os.path.join(directory, name))
+                if (target not in ("anon_inode:[timerfd]", "anon_inode:inotify", "anon_inode:[eventpoll]") and
+                        not target.startswith(self.state + "/.events/")):
+                    found.append(re.sub(r"\d+", "N", target) if target.startswith(("socket:", "pipe:")) else target)
+        return sorted(found)
+
+    def all_fds(self):
+        return len(os.listdir("/proc/%d/fd" % self.pid))
+
+    def children(self):
+        return children(self.pid)
+
+    def zombies(self):
+        return [p for p in self.children() if (read_stat(p) or "?")[0] == "Z"]
+
+    def container_dir(self, id, ns="default"):
+        return os.path.join(self.state, ns, id)
+
+    def state_json(self, id, ns="default"):
+        with open(os.path.join(self.container_dir(id, ns), "state.json")) as f:
+            return json.load(f)
+
+    def write_state_json(self, value, id, ns="default"):
+        with open(os.path.join(self.container_dir(id, ns), "state.json"), "w") as f:
+            json.dump(value, f)
+
+    # what must not be left over
+    def leftover_entries(self):
+        """Whatever stands for a container below state, lib and runtime. Namespace directories may stay."""
+        found = []
+        for top in (self.state, self.root, self.runtime_root):
+            for ns in _listdir(top):
+                path = os.path.join(top, ns)
+                if ns == ".events" or (ns.startswith(".") and os.path.isfile(path)):
+                    continue
+                if not os.path.isdir(path) or os.path.islink(path):
+                    found.append(path)
+                    continue
+                found += [os.path.join(path, e) for e in _listdir(path) if e != ".control"]
+        return found
+
+    def leftovers(self):
+        """A list of complaints."""
+        bad = self.leftover_entries()
+        bad += leftover_mounts(self.directory)
+        bad += leftover_cgroups()
+        if self.pid is not None:
+            bad += ["child of the daemon: " + d for d in describe(self.children())]
+            if not INSTRUMENTED and self.base_fds is not None:
+                now, before = self.fds(), list(self.base_fds)
+                for fd in before:
+                    if fd in now:
+                        now.remove(fd)
+                bad += ["descriptor not there at the start: " + fd for fd in now]
+        return bad
+
+    def wait_idle(self, timeout=None):
+        """Waits until nothing of any container is left: processes, descriptors, files, mounts, cgroups."""
+        deadline = time.monotonic() + ((5 * SCALE) if timeout is None else timeout)
+        while True:
+            bad = self.leftovers()
+            if not bad:
+                return
+            assert time.monotonic() < deadline, "left over: %s" % "\n  ".join([""] + bad)
+            time.sleep(0.02)
+
+
+def _listdir(path):
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
+
+
+def leftover_mounts(directory):
+    with open("/proc/self/mountinfo") as f:
+        points = [line.split()[4] for line in f]
+    return ["mount: " + p for p in points if p.startswith(directory + "/")]
+
+
+def leftover_cgroups():
+    return ["cgroup: " + p for p in glob.glob("/sys/fs/cgroup/*/%s*" % CGROUP_PREFIX) +
+            glob.glob("/sys/fs/cgroup/%s*" % CGROUP_PREFIX)]
+
+
+def check_log(text):
+    """A sanitizer's or valgrind's report in the daemon's log."""
+    for pattern in (r"ERROR: \w*Sanitizer", r"runtime error:", r"^==\d+== (Invalid|Conditional jump|Use of uninit|Syscall param)",
+                    r"Assertion .* failed"):
+        m = re.search(pattern, text, re.M)
+        assert not m, text[max(0, m.start() - 500):m.end() + 4000]
+
+
+class MessageBus:
+    """A private dbus-daemon that lets everybody do everything."""
+
+    CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>custom</type>
+  <listen>unix:path=%s</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+    <allow user="*"/>
+  </policy>
+</busconfig>
+"""
+
+    def __init__(self, directory):
+        self.directory = str(directory)
+        self.socket = os.path.join(self.directory, "dbus")
+        self.address = "unix:path=" + self.socket
+        config = os.path.join(self.directory, "dbus.conf")
+        with open(config, "w") as f:
+            f.write(self.CONFIGURATION % self.socket)
+        self.pid = nursery().spawn(["dbus-daemon", "--nofork", "--nopidfile", "--config-file=" + config],
+                                   {"PATH": os.environ["PATH"]}, os.path.join(self.directory, "dbus.log"))
+        wait_for(self._answers, what="dbus-daemon")
+        os.chmod(self.socket, 0o666)
+        self.clients = []
+
+    def _answers(self):
+        with contextlib.suppress(OSError):
+            s = socket.socket(socket.AF_UNIX)
+            try:
+                s.connect(self.socket)
+                return True
+            finally:
+                s.close()
+        assert nursery().status(self.pid) is None, open(os.path.join(self.directory, "dbus.log")).read()
+        return False
+
+    def connect(self, listen=True):
+        c = Client(self.socket, is_bus=True, listen=listen)
+        self.clients.append(c)
+        return c
+
+    def has_owner(self, name=BUS_NAME):
+        c = Client(self.socket, is_bus=True, listen=False)
+        try:
+            return c.bus_call("NameHasOwner", "s", name)[0]
+        finally:
+            c.close()
+
+    def stop(self):
+        for c in self.clients:
+            c.close()
+        os.kill(self.pid, signal.SIGTERM)
+        nursery().wait(self.pid)
+
+
+def run(*argv, timeout=None, check=True, env=None, input=None):
+    """A client program; returns its CompletedProcess."""
+    p = subprocess.run(list(argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout or TIMEOUT, text=True,
+                       env=None if env is None else {**os.environ, **env}, input=input)
+    if check:
+        assert p.returncode == 0, "%s: exit %d\n%s%s" % (" ".join(argv), p.returncode, p.stdout, p.stderr)
+    return p
+
+
+class Monitor:
+    """A program that runs on and prints, as "busctl monitor" does; to be used with "with"."""
+
+    def __init__(self, *argv):
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.text = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def read_until(self, pattern):
+        """Waits until what it has printed so far matches; returns all of it."""
+        def found():
+            self.text += (self.process.stdout.read() or b"").decode()
+            return re.search(pattern, self.text, re.S)
+
+        try:
+            wait_for(found, what=pattern)
+        except AssertionError as e:
+            raise AssertionError("%s in the output of %s:\n%s" % (e, self.process.args[0], self.text)) from None
+        return self.text
+
+
+def as_user(uid, function, *args):
+    """Calls function(*args) in a child process as that user, and returns what it returned or raises what it raised."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(r)
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            try:
+                result = (True, function(*args))
+            except BaseException as e:  # whatever it is, the parent has to know
+                result = (False, (type(e).__name__, getattr(e, "name", None), getattr(e, "message", str(e))))
+            with os.fdopen(w, "wb") as f:
+                pickle.dump(result, f)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(w)
+    with os.fdopen(r, "rb") as f:
+        data = f.read()
+    os.waitpid(pid, 0)
+    ok, value = pickle.loads(data)
+    if ok:
+        return value
+    kind, name, message = value
+    if kind == "DBusError":
+        raise DBusError(name, message)
+    raise AssertionError("%s in the child: %s" % (kind, message))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Oracles
+
+
+def check_event_invariants(events, allow_open=False):
+    """The order and number of a complete list of events, whoever the containers are (each life of an id is told apart by
+    TaskCreate): create, start, exit, delete, each at most once and in this order; never an exit before its start; everything
+    that was created exits, and exits once; the same pid, status and time in exit and delete; sequence numbers only grow."""
+    numbers = [e.sequence for e in events]
+    assert numbers == sorted(set(numbers)), "sequence numbers do not grow: %s" % numbers
+    open_lives = {}
+    for e in events:
+        key = (e.ns, e.id)
+        life = open_lives.get(key)
+        if e.name == "TaskCreate":
+            assert life is None, "created twice: %r" % e
+            open_lives[key] = {"pid": e.pid, "start": None, "exit": None}
+            continue
+        assert life is not None, "an event of no container: %r" % e
+        if e.name == "TaskStart":
+            assert life["start"] is None, "started twice: %r" % e
+            assert life["exit"] is None, "started after its exit: %r" % e
+            assert e.pid == life["pid"], e
+            life["start"] = e
+        elif e.name == "TaskExit" and e.data["id"] == e.id:
+            assert life["exit"] is None, "exited twice: %r and %r" % (life["exit"], e)
+            assert e.pid == life["pid"], e
+            life["exit"] = e
+        elif e.name == "TaskDelete":
+            assert life["exit"] is not None, "deleted without an exit: %r" % e
+            x = life["exit"]
+            assert (e.pid, e.exit_status, e.exited_at) == (x.pid, x.exit_status, x.exited_at), (x, e)
+            del open_lives[key]
+    if not allow_open:
+        assert not open_lives, "not deleted: %s" % open_lives
+    return open_lives

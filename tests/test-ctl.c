@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The parts of the client that need nobody to talk to. */
+
+#include "ctl/client.h"
+#include "ctl/container-ref.h"
+#include "ctl/event-print.h"
+#include "ctl/format.h"
+#include "ctl/nearest.h"
+#include "ctl/report.h"
+#include "ctl/signal-name.h"
+#include "ctl/table.h"
+#include "ctl/value.h"
+
+#include <limits.h>
+#include <locale.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+/* -- signals ------------------------------------------------------------------------------------------------------ */
+
+static void test_signals_have_names_and_numbers(void **state) {
+        assert_int_equal(signal_from_string("TERM"), SIGTERM);
+        assert_int_equal(signal_from_string("SIGTERM"), SIGTERM);
+        assert_int_equal(signal_from_string("sigterm"), SIGTERM);
+        assert_int_equal(signal_from_string("Kill"), SIGKILL);
+        assert_int_equal(signal_from_string("USR1"), SIGUSR1);
+        assert_int_equal(signal_from_string("15"), 15);
+        assert_int_equal(signal_from_string("1"), 1);
+        assert_int_equal(signal_from_string("64"), 64);
+        assert_int_equal(signal_from_string("IOT"), SIGABRT);
+        assert_int_equal(signal_from_string("SIGCLD"), SIGCHLD);
+        assert_int_equal(signal_from_string("POLL"), SIGPOLL);
+}
+
+static void test_realtime_signals_are_counted_from_both_ends(void **state) {
+        assert_int_equal(signal_from_string("RTMIN"), SIGRTMIN);
+        assert_int_equal(signal_from_string("SIGRTMIN+0"), SIGRTMIN);
+        assert_int_equal(signal_from_string("rtmin+3"), SIGRTMIN + 3);
+        assert_int_equal(signal_from_string("SIGRTMAX"), SIGRTMAX);
+        assert_int_equal(signal_from_string("RTMAX-1"), SIGRTMAX - 1);
+        assert_int_equal(signal_from_string("RTMIN+30"), SIGRTMAX);
+        assert_int_equal(signal_from_string("RTMIN+31"), -EINVAL);
+        assert_int_equal(signal_from_string("RTMAX-31"), -EINVAL);
+}
+
+static void test_what_is_no_signal_is_refused(void **state) {
+        static const char *const wrong[] = {
+                "", "0", "65", "-1", "+1", " 1", "1 ", "0x9", "1e1", "99999999999999999999", "SIG", "SIGSIGTERM", "TERMINATE",
+                "RT", "RTMIN+", "RTMIN-1", "RTMAX+1", "RTMIN+ 1", "RTMIN+-1", "TERM ", "RTMIN+99999999999999999999",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                if (signal_from_string(wrong[i]) != -EINVAL)
+                        fail_msg("\"%s\" was taken for %d", wrong[i], signal_from_string(wrong[i]));
+}
+
+/* -- verbs -------------------------------------------------------------------------------------------------------- */
+
+static void test_distance_counts_slips(void **state) {
+        static const struct {
+                const char *a, *b;
+                unsigned distance;
+        } cases[] = {
+                { "start", "start", 0 },
+                { "strat", "start", 1 },
+                { "star", "start", 1 },
+                { "startt", "start", 1 },
+                { "stert", "start", 1 },
+                { "lits", "list", 1 },
+                { "", "run", 3 },
+                { "delte", "delete", 1 },
+                { "remove", "delete", 5 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                assert_int_equal(nearest_distance(cases[i].a, cases[i].b), cases[i].distance);
+                assert_int_equal(nearest_distance(cases[i].b, cases[i].a), cases[i].distance);
+        }
+}
+
+static void test_long_words_are_far_away(void **state) {
+        char word[NEAREST_WORD_MAX + 2] = {};
+
+        memset(word, 'a', NEAREST_WORD_MAX);
+        assert_int_equal(nearest_distance(word, word), 0);
+        word[NEAREST_WORD_MAX] = 'a';
+        assert_int_equal(nearest_distance(word, word), UINT_MAX);
+        assert_false(nearest_is_likely(word, word, UINT_MAX));
+}
+
+static void test_only_slips_are_likely(void **state) {
+        assert_true(nearest_is_likely("strat", "start", 1));
+        assert_true(nearest_is_likely("inspct", "inspect", 1));
+        assert_false(nearest_is_likely("remove", "delete", 5));
+        assert_false(nearest_is_likely("a", "run", 3));
+        assert_false(nearest_is_likely("kill", "list", 2)); /* half of its letters */
+        assert_false(nearest_is_likely("ru", "r", 1));
+}
+
+/* -- text --------------------------------------------------------------------------------------------------------- */
+
+static void test_no_control_character_reaches_the_terminal(void **state) {
+        char s[] = "a\nb\tc\x1b[31md\x7f" "e\xc2\x9b" "31mf\xc3\xa9";
+
+        format_make_line(s);
+        assert_string_equal(s, "a b c [31md e  31mf\xc3\xa9");
+
+        strcpy(s, "\xc2"); /* cut in the middle of a character */
+        format_make_line(s);
+        assert_string_equal(s, "\xc2");
+}
+
+static void test_words_are_quoted_when_they_have_to_be(void **state) {
+        static const struct {
+                const char *in, *out;
+        } cases[] = {
+                { "plain", "plain" },
+                { "/tmp/a=b,c", "/tmp/a=b,c" },
+                { "\xc3\xa9t\xc3\xa9", "\xc3\xa9t\xc3\xa9" },
+                { "", "\"\"" },
+                { "two words", "\"two words\"" },
+                { "say \"hi\"", "\"say \\\"hi\\\"\"" },
+                { "line\nline", "\"line\\nline\"" },
+                { "\xc2\x9b", "\"  \"" },
+                { "\x7f", "\" \"" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(freep) char *quoted = format_quote(cases[i].in);
+
+                assert_non_null(quoted);
+                assert_string_equal(quoted, cases[i].out);
+        }
+}
+
+static void assert_time(uint64_t usec, const char *zone, const char *expected) {
+        _cleanup_(freep) char *text = NULL;
+
+        setenv("TZ", zone, true);
+        tzset();
+        text = format_time(usec);
+        assert_non_null(text);
+        assert_string_equal(text, expected);
+}
+
+static void test_times_are_local_and_exact(void **state) {
+        assert_time(0, "UTC", "-");
+        assert_time(1, "UTC", "1970-01-01T00:00:00.000001+00:00");
+        assert_time(1795364044035315, "UTC", "2026-11-22T16:14:04.035315+00:00");
+        assert_time(1795364044035315, "CET-1", "2026-11-22T17:14:04.035315+01:00");
+        assert_time(1795364044035315, "NST3:30", "2026-11-22T12:44:04.035315-03:30");
+        assert_time(UINT64_MAX, "UTC", "586524-01-19T08:01:49.551615+00:00");
+}
+
+static void test_paths_become_absolute_without_being_resolved(void **state) {
+        static const struct {
+                const char *cwd, *path, *absolute;
+        } cases[] = {
+                { "/a", "b", "/a/b" },
+                { "/", "b", "/b" },
+                { "/a", ".", "/a" },
+                { "/a", "./b//c/.", "/a/b/c" },
+                { "/a", "/b/./c/", "/b/c" },
+                { "/a", "../b", "/a/../b" },
+                { "/a", "..", "/a/.." },
+                { "/", ".", "/" },
+                { "/a", "/", "/" },
+                { "/a", ".hidden", "/a/.hidden" },
+                { "/a", "...", "/a/..." },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(freep) char *path = format_absolute_path(cases[i].cwd, cases[i].path);
+
+                assert_non_null(path);
+                assert_string_equal(path, cases[i].absolute);
+        }
+}
+
+static void test_addresses_are_escaped(void **state) {
+        _cleanup_(freep) char *plain = format_unix_address("/run/monoshim/bus"), *odd = format_unix_address("/tmp/a,b;c=d%e \xc3\xa9");
+
+        assert_string_equal(plain, "unix:path=/run/monoshim/bus");
+        assert_string_equal(odd, "unix:path=/tmp/a%2cb%3bc%3dd%25e%20%c3%a9");
+}
+
+/* -- tables ------------------------------------------------------------------------------------------------------- */
+
+static Table *given_table(void) {
+        static const char *const header[] = { "NAME", "STATUS", "PID" };
+        Table *t = table_new(header, ELEMENTSOF(header));
+
+        assert_non_null(t);
+        table_align_right(t, 2);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "a", "running", "7" }), 0);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "a-rather-long-name", "created", "12345" }), 0);
+        return t;
+}
+
+static void assert_table(const Table *t, bool legend, size_t width, const char *expected) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *f = open_memstream(&text, &size);
+
+        assert_non_null(f);
+        assert_int_equal(table_print(t, f, legend, width), 0);
+        assert_int_equal(fclose(f), 0);
+        assert_string_equal(text, expected);
+        free(text);
+}
+
+static void test_columns_are_aligned(void **state) {
+        _cleanup_(table_freep) Table *t = given_table();
+
+        assert_table(t, true, 0,
+                     "NAME               STATUS    PID\n"
+                     "a                  running     7\n"
+                     "a-rather-long-name created 12345\n");
+        assert_table(t, false, 0,
+                     "a                  running     7\n"
+                     "a-rather-long-name created 12345\n");
+}
+
+static void test_the_widest_column_is_cut_first(void **state) {
+        _cleanup_(table_freep) Table *t = given_table();
+
+        assert_table(t, true, 32,
+                     "NAME               STATUS    PID\n"
+                     "a                  running     7\n"
+                     "a-rather-long-name created 12345\n");
+        assert_table(t, true, 22,
+                     "NAME     STATUS    PID\n"
+                     "a        running     7\n"
+                     "a-rathe\xe2\x80\xa6 created 12345\n");
+}
+
+static void test_a_very_narrow_terminal_still_shows_something(void **state) {
+        _cleanup_(table_freep) Table *t = given_table();
+
+        assert_table(t, true, 5,
+                     "NAME STA\xe2\x80\xa6  PID\n"
+                     "a    run\xe2\x80\xa6    7\n"
+                     "a-r\xe2\x80\xa6 cre\xe2\x80\xa6 123\xe2\x80\xa6\n");
+}
+
+static void test_the_last_column_has_no_blanks_behind_it(void **state) {
+        static const char *const header[] = { "A", "LONG" };
+        _cleanup_(table_freep) Table *t = table_new(header, ELEMENTSOF(header));
+
+        assert_non_null(t);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "x", "y" }), 0);
+        assert_table(t, true, 0, "A LONG\nx y\n");
+}
+
+static void test_width_is_that_on_the_screen(void **state) {
+        static const char *const header[] = { "A", "B" };
+        _cleanup_(table_freep) Table *t = table_new(header, ELEMENTSOF(header));
+
+        assert_non_null(t);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "\xc3\xa9", "two bytes" }), 0);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "\xe6\xbc\xa2", "two columns" }), 0);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "\xff", "undecodable" }), 0);
+        assert_table(t, true, 0,
+                     "A  B\n"
+                     "\xc3\xa9  two bytes\n"
+                     "\xe6\xbc\xa2 two columns\n"
+                     "\xff  undecodable\n");
+}
+
+static void test_cells_cannot_break_the_line(void **state) {
+        static const char *const header[] = { "A" };
+        _cleanup_(table_freep) Table *t = table_new(header, ELEMENTSOF(header));
+
+        assert_non_null(t);
+        assert_int_equal(table_add_row(t, (const char *const[]) { "x\ny" }), 0);
+        assert_table(t, false, 0, "x y\n");
+}
+
+static void test_tables_grow(void **state) {
+        static const char *const header[] = { "N" };
+        _cleanup_(table_freep) Table *t = table_new(header, ELEMENTSOF(header));
+        char *text = NULL;
+        size_t size = 0, lines = 0;
+        FILE *f;
+
+        assert_non_null(t);
+        for (int i = 0; i < 1000; i++)
+                assert_int_equal(table_add_row(t, (const char *const[]) { "x" }), 0);
+
+        f = open_memstream(&text, &size);
+        assert_int_equal(table_print(t, f, false, 0), 0);
+        fclose(f);
+        for (size_t i = 0; i < size; i++)
+                lines += text[i] == '\n';
+        free(text);
+        assert_int_equal(lines, 1000);
+}
+
+/* -- values from D-Bus -------------------------------------------------------------------------------------------- */
+
+static sd_bus *bus;
+
+static int bus_set_up(void **state) {
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                return -1;
+        if (sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, pair[0], pair[0]) < 0 || sd_bus_start(bus) < 0)
+                return -1;
+        return close(pair[1]);
+}
+
+static int bus_tear_down(void **state) {
+        bus = sd_bus_close_unref(bus);
+        return 0;
+}
+
+static sd_bus_message *given_message(const char *types, ...) {
+        sd_bus_message *m;
+        va_list ap;
+
+        assert_true(sd_bus_message_new_signal(bus, &m, "/", "org.example.Test", "Test") >= 0);
+        va_start(ap, types);
+        assert_true(sd_bus_message_appendv(m, types, ap) >= 0);
+        va_end(ap);
+        assert_true(sd_bus_message_seal(m, 1, 0) >= 0);
+        return m;
+}
+
+static void assert_json(sd_bus_message *m, const char *expected) {
+        _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
+        const char *text;
+        size_t size;
+
+        assert_int_equal(value_write_json(m, w), 0);
+        assert_int_equal(json_writer_finish(w, &text, &size), 0);
+        assert_string_equal(text, expected);
+}
+
+static void test_values_become_json(void **state) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        m = given_message("ybnqiuxtdsog", 200, true, -3, 65535, -70000, 4000000000u, INT64_MIN, UINT64_MAX, 0.5, "a \"b\"\n", "/o", "a{sv}");
+        assert_json(m, "200");
+        assert_json(m, "true");
+        assert_json(m, "-3");
+        assert_json(m, "65535");
+        assert_json(m, "-70000");
+        assert_json(m, "4000000000");
+        assert_json(m, "-9223372036854775808");
+        assert_json(m, "18446744073709551615");
+        assert_json(m, "0.5");
+        assert_json(m, "\"a \\\"b\\\"\\n\"");
+        assert_json(m, "\"/o\"");
+        assert_json(m, "\"a{sv}\"");
+}
+
+static void test_containers_become_json(void **state) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        m = given_message("a{sv}a{us}a(sssas)asv",
+                          2, "Pid", "u", 7, "Labels", "a{ss}", 1, "k", "v",
+                          1, 5, "five",
+                          1, "bind", "/src", "", 2, "rbind", "ro",
+                          0,
+                          "(tb)", UINT64_C(1), false);
+        assert_json(m, "{\"Pid\":7,\"Labels\":{\"k\":\"v\"}}");
+        assert_json(m, "{\"5\":\"five\"}");
+        assert_json(m, "[[\"bind\",\"/src\",\"\",[\"rbind\",\"ro\"]]]");
+        assert_json(m, "[]");
+        assert_json(m, "[1,false]");
+}
+
+static void test_no_json_for_what_is_not_there(void **state) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = given_message("");
+        _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
+
+        assert_int_equal(value_write_json(m, w), -EBADMSG);
+}
+
+static void test_infinity_is_null_in_json(void **state) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = given_message("d", (double) __builtin_inf());
+
+        assert_json(m, "null");
+}
+
+static void assert_text(sd_bus_message *m, bool quote, const char *expected) {
+        _cleanup_(freep) char *text = NULL;
+
+        assert_int_equal(value_read_text(m, quote, &text), 0);
+        assert_string_equal(text, expected);
+}
+
+static void test_values_become_text(void **state) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        m = given_message("svsvuas", "two words", "s", "", "a\x1b[2Jb", "b", false, 7, 1, "x");
+        assert_text(m, false, "two words");
+        assert_text(m, true, "\"\"");
+        assert_text(m, false, "a [2Jb");
+        assert_text(m, true, "false");
+        assert_text(m, true, "7");
+        assert_text(m, true, "[\"x\"]");
+}
+
+/* -- containers and events ---------------------------------------------------------------------------------------- */
+
+static void test_a_container_is_in_the_chosen_namespace_or_says_its_own(void **state) {
+        Settings s = { .ns = "k8s.io" };
+        ContainerRef ref = {};
+
+        assert_int_equal(container_ref_parse(&ref, &s, "web-1", NULL), 0);
+        assert_string_equal(ref.ns, "k8s.io");
+        assert_string_equal(ref.id, "web-1");
+        assert_string_equal(ref.path, "/org/monoshim1/container/k8s_2eio/web_2d1");
+        container_ref_done(&ref);
+
+        assert_int_equal(container_ref_parse(&ref, &s, "other/1", NULL), 0);
+        assert_string_equal(ref.ns, "other");
+        assert_string_equal(ref.id, "1");
+        assert_string_equal(ref.path, "/org/monoshim1/container/other/_31");
+        container_ref_done(&ref);
+}
+
+static void test_what_cannot_be_a_container_is_refused_with_the_reason(void **state) {
+        static const char *const wrong[] = { "", "/", "a/", "/a", "a/b/c", "..", "-a", "a b", "a/..", "../a" };
+        Settings s = { .ns = "default" };
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_(freep) char *reason = NULL;
+                ContainerRef ref = {};
+
+                assert_int_equal(container_ref_parse(&ref, &s, wrong[i], &reason), -EINVAL);
+                assert_non_null(reason);
+                assert_null(ref.path);
+        }
+}
+
+static void test_events_are_chosen_by_namespace_or_by_container(void **state) {
+        Settings s = { .ns = "default" };
+        ContainerRefs none = {}, refs = {};
+        char *argv[] = { (char *) "events", (char *) "a", (char *) "other/b", NULL };
+
+        assert_true(event_filter_matches(&(EventFilter) { .refs = &none }, "x", "y"));
+        assert_true(event_filter_matches(&(EventFilter) { .ns = "x", .refs = &none }, "x", "y"));
+        assert_false(event_filter_matches(&(EventFilter) { .ns = "x", .refs = &none }, "z", "y"));
+
+        optind = 1;
+        assert_int_equal(container_refs_parse(&refs, &s, 3, argv), 0);
+        assert_int_equal(refs.n_items, 2);
+        assert_true(event_filter_matches(&(EventFilter) { .ns = "default", .refs = &refs }, "default", "a"));
+        assert_true(event_filter_matches(&(EventFilter) { .ns = "default", .refs = &refs }, "other", "b"));
+        assert_false(event_filter_matches(&(EventFilter) { .ns = "default", .refs = &refs }, "default", "b"));
+        assert_false(event_filter_matches(&(EventFilter) { .ns = "default", .refs = &refs }, "other", "a"));
+        container_refs_done(&refs);
+}
+
+/* -- errors ------------------------------------------------------------------------------------------------------- */
+
+static void assert_hinted(const char *name, bool hinted) {
+        sd_bus_error error = SD_BUS_ERROR_MAKE_CONST(name, "text");
+
+        assert_int_equal(report_hint(-EIO, &error) != NULL, hinted);
+}
+
+static void test_usual_causes_come_with_a_hint(void **state) {
+        assert_hinted(SD_BUS_ERROR_SERVICE_UNKNOWN, true);
+        assert_hinted(SD_BUS_ERROR_ACCESS_DENIED, true);
+        assert_hinted(SD_BUS_ERROR_NO_REPLY, true);
+        assert_hinted(MONOSHIM_ERROR("NotFound"), false);
+        assert_non_null(report_hint(-ECONNREFUSED, NULL));
+        assert_non_null(report_hint(-EACCES, NULL));
+        assert_null(report_hint(-ENOMEM, NULL));
+}
+
+static void test_a_lost_daemon_is_told_from_one_that_refuses(void **state) {
+        assert_true(client_error_is_lost(0, &SD_BUS_ERROR_MAKE_CONST(SD_BUS_ERROR_NO_REPLY, "")));
+        assert_true(client_error_is_lost(0, &SD_BUS_ERROR_MAKE_CONST(SD_BUS_ERROR_DISCONNECTED, "")));
+        assert_true(client_error_is_lost(0, &SD_BUS_ERROR_MAKE_CONST(MONOSHIM_ERROR("Unavailable"), "")));
+        assert_true(client_error_is_lost(-ECONNRESET, NULL));
+        assert_false(client_error_is_lost(-EIO, &SD_BUS_ERROR_MAKE_CONST(MONOSHIM_ERROR("NotFound"), "")));
+        assert_false(client_error_is_lost(-EACCES, NULL));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_signals_have_names_and_numbers),
+                cmocka_unit_test(test_realtime_signals_are_counted_from_both_ends),
+                cmocka_unit_test(test_what_is_no_signal_is_refused),
+                cmocka_unit_test(test_distance_counts_slips),
+                cmocka_unit_test(test_long_words_are_far_away),
+                cmocka_unit_test(test_only_slips_are_likely),
+                cmocka_unit_test(test_no_control_character_reaches_the_terminal),
+                cmocka_unit_test(test_words_are_quoted_when_they_have_to_be),
+                cmocka_unit_test(test_times_are_local_and_exact),
+                cmocka_unit_test(test_paths_become_absolute_without_being_resolved),
+                cmocka_unit_test(test_addresses_are_escaped),
+                cmocka_unit_test(test_columns_are_aligned),
+                cmocka_unit_test(test_the_widest_column_is_cut_first),
+                cmocka_unit_test(test_a_very_narrow_terminal_still_shows_something),
+                cmocka_unit_test(test_the_last_column_has_no_blanks_behind_it),
+                cmocka_unit_test(test_width_is_that_on_the_screen),
+                cmocka_unit_test(test_cells_cannot_break_the_line),
+                cmocka_unit_test(test_tables_grow),
+                cmocka_unit_test_setup_teardown(test_values_become_json, bus_set_up, bus_tear_down),
+                cmocka_unit_test_setup_teardown(test_containers_become_json, bus_set_up, bus_tear_down),
+                cmocka_unit_test_setup_teardown(test_no_json_for_what_is_not_there, bus_set_up, bus_tear_down),
+                cmocka_unit_test_setup_teardown(test_infinity_is_null_in_json, bus_set_up, bus_tear_down),
+                cmocka_unit_test_setup_teardown(test_values_become_text, bus_set_up, bus_tear_down),
+                cmocka_unit_test(test_a_container_is_in_the_chosen_namespace_or_says_its_own),
+                cmocka_unit_test(test_what_cannot_be_a_container_is_refused_with_the_reason),
+                cmocka_unit_test(test_events_are_chosen_by_namespace_or_by_container),
+                cmocka_unit_test(test_usual_causes_come_with_a_hint),
+                cmocka_unit_test(test_a_lost_daemon_is_told_from_one_that_refuses),
+        };
+
+        if (!setlocale(LC_ALL, "C.UTF-8"))
+                return 99;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
