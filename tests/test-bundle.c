@@ -303,13 +303,14 @@ static void every_truncation_and_random_damage_is_survived(void **state) {
 
         srandom(4711);
         for (int round = 0; round < 20000; round++) {
+                static const char alphabet[] = "{}[]\",:\\u0 1-e\xff\xc3tn";
                 _cleanup_(freep) char *reason = NULL;
                 char damaged[sizeof(text)];
                 BundleConfig c;
 
                 memcpy(damaged, text, sizeof(text));
                 for (int i = 0; i < 3; i++)
-                        damaged[(size_t) random() % strlen(text)] = "{}[]\",:\\u0 1-e\xff\xc3tn"[random() % 20];
+                        damaged[(size_t) random() % strlen(text)] = alphabet[(size_t) random() % strlen(alphabet)];
                 if (bundle_config_parse(damaged, strlen(damaged), &c, &reason) >= 0)
                         bundle_config_done(&c);
                 else

@@ -283,12 +283,13 @@ static void random_damage_never_crashes(void **state) {
 
         srandom(4711);
         for (int round = 0; round < 20000; round++) {
+                static const char alphabet[] = "{}[]\",:\\u0 1-e\xff\xc3tn";
                 char damaged[sizeof(text)];
                 Json tree = NULL;
 
                 memcpy(damaged, text, sizeof(text));
                 for (int i = 0; i < 3; i++)
-                        damaged[(size_t) random() % strlen(text)] = "{}[]\",:\\u0 1-e\xff\xc3tn"[random() % 20];
+                        damaged[(size_t) random() % strlen(text)] = alphabet[(size_t) random() % strlen(alphabet)];
                 if (json_parse(damaged, strlen(damaged), &tree, NULL) >= 0)
                         json_free(tree);
         }

@@ -265,7 +265,7 @@ static void a_journal_stream_that_is_not_our_stderr_is_not_believed(void **state
 
 /* Gives us a /run of our own, empty, so that the journal is what we make it. */
 static void given_an_empty_run(void) {
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
             mount("tmpfs", "/run", "tmpfs", MS_NODEV, "size=1m,mode=0755") < 0) {
                 print_message("no mount namespace to be had here: %s\n", strerror(errno));
                 skip();

@@ -301,14 +301,35 @@ static void a_log_that_is_no_file_neither_blocks_nor_is_followed(void **state) {
                                       "(read /s/log.json: not a regular file): runc said no");
 }
 
+/* A record that is long in itself. */
+static void given_log_with_a_long_record(const char *level, size_t size) {
+        _cleanup_(freep) char *message = malloc(size + 1), *record = NULL;
+
+        assert_non_null(message);
+        memset(message, 'x', size);
+        message[size] = 0;
+        assert_true(asprintf(&record, "{\"level\":\"%s\",\"msg\":\"%s\"}\n", level, message) >= 0);
+        given_log(record);
+}
+
 static void of_a_huge_log_only_the_end_is_read(void **state) {
         given_log(ERROR("long ago"));
-        for (int i = 0; i < 10000; i++)
-                given_log(WARNING);
+        for (int i = 0; i < 9; i++)
+                given_log_with_a_long_record("warning", 1 << 20);
         then_the_failure_is("create", "OCI runtime create failed: runc said no");
 
         given_log(ERROR("just now"));
         then_the_failure_is("create", "OCI runtime create failed: just now");
+}
+
+static void a_huge_message_is_cut_and_not_lost(void **state) {
+        _cleanup_(freep) char *text = NULL;
+
+        given_log(ERROR("long ago"));
+        given_log_with_a_long_record("error", 4 << 20);
+        text = runtime_failure("create", dir_fd, "log.json", "/s/log.json", "runc said no");
+        assert_non_null(startswith(text, "OCI runtime create failed: xxx"));
+        assert_in_range(strlen(text), 10000, 64 * 1024);
 }
 
 /* ---- what failures mean ---- */
@@ -362,6 +383,7 @@ int main(void) {
                 TEST(a_log_that_cannot_be_read_is_told),
                 TEST(a_log_that_is_no_file_neither_blocks_nor_is_followed),
                 TEST(of_a_huge_log_only_the_end_is_read),
+                TEST(a_huge_message_is_cut_and_not_lost),
                 cmocka_unit_test(the_output_of_a_failed_kill_tells_what_it_means),
                 cmocka_unit_test(a_container_that_does_not_exist_is_as_good_as_deleted),
         };

@@ -191,7 +191,7 @@ static int read_option(sd_bus_message *m, CreateOptions *o) {
 
         option = option_find(name);
         if (!option)
-                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%s: there is no such option: invalid argument", name);
+                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%.128s: there is no such option: invalid argument", name);
 
         r = sd_bus_message_peek_type(m, &type, &contents);
         if (r < 0)

@@ -206,18 +206,28 @@ static int undo_on_cgroups(sd_event_source *source, uint64_t usec, void *userdat
                         return 0;
         }
         if (r != 0)
-                (void) container_log(c, LOG_WARNING, 0, "Control group %s of the failed create could not be removed, leaving it.", op->cgroups[0]);
+                (void) container_log(c, LOG_WARNING, 0, "A control group of the failed create is in use and could not be removed, leaving it.");
 
         undo_finish(op);
         return 0;
 }
 
-static void undo_continue(Operation *op) {
-        if (!op->cgroups || !op->cgroups[0]) {
-                undo_finish(op);
-                return;
-        }
+/* A runtime that was killed half-way has told nobody which cgroups it had made: those its children were in, and those that the container would
+ * have had. Only empty ones can go. */
+static void undo_list_cgroups(Operation *op) {
+        _cleanup_(strv_freep) char **expected = NULL;
+        Container *c = op->container;
 
+        if (!op->killed || c->systemd_cgroup || cgroup_list_of_container(c->cgroups_path, c->id, &expected) < 0)
+                return;
+
+        for (char **path = expected; path && *path; path++)
+                if (!strv_contains(op->cgroups, *path))
+                        (void) strv_extend(&op->cgroups, *path);
+}
+
+static void undo_continue(Operation *op) {
+        undo_list_cgroups(op);
         op->give_up_usec = clock_get_monotonic() + CGROUP_RETRY_MAX_USEC;
         (void) undo_on_cgroups(NULL, 0, op);
 }

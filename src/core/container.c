@@ -60,6 +60,7 @@ Container *container_free(Container *c) {
         free(c->runtime);
         free(c->runtime_root);
         free(c->control_group);
+        free(c->cgroups_path);
         free(c->last_event);
         strv_free(c->labels);
         return mfree(c);
@@ -177,6 +178,7 @@ static char *event_to_record(const Event *e) {
 int container_commit(Container *c, EventTopic topic, const Process *subject, unsigned changes, bool must_save) {
         Event e = container_make_event(c, topic, subject);
         const Services *s = c->services;
+        ContainerPhase phase = c->phase;
         char *record, *before;
         int r;
 
@@ -187,9 +189,12 @@ int container_commit(Container *c, EventTopic topic, const Process *subject, uns
         /* state.json holds the event as well: should we die before it is in the log, it is told then. */
         before = c->last_event;
         c->last_event = record;
+        if (topic == EVENT_CREATE)
+                c->phase = CONTAINER_LIVE; /* what state.json is to say */
         r = container_save(c);
         if (r < 0 && must_save) {
                 c->last_event = before;
+                c->phase = phase;
                 c->unsaved = false;
                 free(record);
                 return r;

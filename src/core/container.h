@@ -40,7 +40,8 @@ struct Container {
         char *runtime;
         char *runtime_root;     /* with the namespace appended */
         char **labels;          /* key, value, key, value, ... */
-        char *control_group;
+        char *control_group;    /* where its init is */
+        char *cgroups_path;     /* linux.cgroupsPath of its config.json, or NULL */
         uint64_t created_at;
         uint64_t oom_kills;
         bool owns_bundle;

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
 
@@ -133,7 +134,7 @@ static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *fai
 
 /* ---- the container and its folders ---- */
 
-static int fill_in(Container *c, CreateRequest *q, const BundleConfig *config) {
+static int fill_in(Container *c, CreateRequest *q, BundleConfig *config) {
         const Services *s = c->services;
 
         c->owns_bundle = q->spec;
@@ -147,6 +148,7 @@ static int fill_in(Container *c, CreateRequest *q, const BundleConfig *config) {
         c->systemd_cgroup = q->systemd_cgroup;
         c->no_pivot_root = q->no_pivot_root;
         c->no_new_keyring = q->no_new_keyring;
+        c->cgroups_path = TAKE_PTR(config->cgroups_path);
         c->kill_all_on_exit = !config->private_pid_namespace;
         c->labels = TAKE_PTR(q->labels);
         return 0;
@@ -294,6 +296,9 @@ static int take_init(Container *c, Failure *failure) {
                                    "init.pid says %d, which is no process that %s has started", (int) pid, c->runtime);
 
         r = process_watch(p, pid, stat.start_time, false);
+        if (r == -EEXIST)
+                return failure_set(failure, FAILURE_RUNTIME_FAILED, "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
+                                   "init.pid says %d, which is another container's process", (int) pid);
         if (r < 0)
                 return failure_set_errno(failure, r, "OCI runtime create failed: failed to watch process %d: %m", (int) pid);
 
@@ -307,6 +312,7 @@ static void create_on_runtime(Operation *op, const JobResult *result) {
 
         if (!job_result_ok(result)) {
                 operation_set_runtime_failure(op, "create", result);
+                op->killed = result->error == -ETIMEDOUT || (result->error == 0 && WIFSIGNALED(result->wait_status));
                 if (result->orphan_cgroups)
                         op->cgroups = strv_copy(result->orphan_cgroups);
                 cleanup_undo_create(op, result->started_usec > 0);

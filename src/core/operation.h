@@ -28,6 +28,7 @@ struct Operation {
         OperationKind kind;
         unsigned signal; /* of a kill */
         bool all;
+        bool killed;     /* a create whose runtime did not get as far as to clean up after itself */
         bool restored;   /* a create of a former monoshimd: nothing it started is our child */
         OperationDone done;
         void *userdata;

@@ -249,6 +249,7 @@ static void undo_create(Restore *restore, Container *c) {
 
         restore->n_undone++;
         op->restored = true;
+        op->killed = true; /* with us */
         cleanup_undo_create(op, true);
 }
 

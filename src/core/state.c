@@ -87,6 +87,7 @@ static void state_write(JsonWriter *w, const Container *c) {
         json_put_string(w, "runtime", c->runtime);
         json_put_string(w, "runtime_root", c->runtime_root);
         json_put_string(w, "control_group", c->control_group);
+        json_put_string(w, "cgroups_path", c->cgroups_path);
         json_put_uint64(w, "created_at", c->created_at);
         json_put_uint64(w, "oom_kills", c->oom_kills);
         for (size_t i = 0; i < ELEMENTSOF(container_flags); i++)
@@ -233,6 +234,7 @@ static int load_container(Container *c, Json tree) {
             (r = load_string(tree, "runtime", true, &c->runtime)) < 0 ||
             (r = load_string(tree, "runtime_root", true, &c->runtime_root)) < 0 ||
             (r = load_string(tree, "control_group", false, &c->control_group)) < 0 ||
+            (r = load_string(tree, "cgroups_path", false, &c->cgroups_path)) < 0 ||
             (r = load_string(tree, "event", false, &c->last_event)) < 0 ||
             (r = load_uint64(tree, "created_at", &c->created_at)) < 0 ||
             (r = load_uint64(tree, "oom_kills", &c->oom_kills)) < 0)

@@ -309,6 +309,57 @@ int cgroup_list_of_children(pid_t pid, char ***ret) {
         return 0;
 }
 
+static int list_add_directory(char ***paths, const CgroupEntry *own, const char *cgroups_path, const char *id) {
+        _cleanup_(freep) char *path = NULL, *directory = NULL;
+        int r;
+
+        if (cgroups_path && cgroups_path[0] == '/')
+                path = strdup(cgroups_path);
+        else
+                path = strdup_printf("%s/%s", streq(own->path, "/") ? "" : own->path, cgroups_path ?: id);
+        if (!path)
+                return -ENOMEM;
+
+        r = cgroup_get_directory(own->controllers, path, &directory);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+
+        return strv_contains(*paths, directory) ? 0 : strv_extend(paths, directory);
+}
+
+int cgroup_list_of_container(const char *cgroups_path, const char *id, char ***ret) {
+        _cleanup_(cgroup_membership_done) CgroupMembership own = {};
+        _cleanup_(strv_freep) char **paths = NULL;
+        int r;
+
+        paths = calloc(1, sizeof(char *));
+        if (!paths)
+                return -ENOMEM;
+
+        /* ".." is the runtime's to make sense of, not ours. */
+        if (isempty(cgroups_path))
+                cgroups_path = NULL;
+        if (cgroups_path && (strchr(cgroups_path, ':') || strstr(cgroups_path, ".."))) {
+                *ret = TAKE_PTR(paths);
+                return 0;
+        }
+
+        r = cgroup_membership_read(getpid(), &own);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < own.n_entries; i++) {
+                r = list_add_directory(&paths, &own.entries[i], cgroups_path, id);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = TAKE_PTR(paths);
+        return 0;
+}
+
 static unsigned path_depth(const char *path) {
         unsigned n = 0;
 

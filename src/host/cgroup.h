@@ -28,6 +28,11 @@ const char *cgroup_membership_get(const CgroupMembership *m, const char *control
  * empty, that the caller frees. */
 int cgroup_list_of_children(pid_t pid, char ***ret);
 
+/* Where a runtime that manages cgroups itself makes those of a container: linux.cgroupsPath ('cgroups_path', or NULL), absolute or below the cgroup it
+ * runs in, which is ours; by default named after the container (runc libcontainer/cgroups). Whether they exist is not looked at. A path of systemd's
+ * ("SLICE:PREFIX:NAME") gives none: systemd removes its scopes. A new string array, possibly empty, that the caller frees. */
+int cgroup_list_of_container(const char *cgroups_path, const char *id, char ***ret);
+
 /* rmdir of each, deepest first, ignoring those that are gone or busy. Nothing but empty cgroups can go. Returns how many still exist. */
 int cgroup_remove_empty(char *const *paths);
 

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LOG_TAIL_MAX (256 * 1024)   /* the end of log.json is enough: the last error is wanted */
-#define MESSAGE_MAX (16U * 1024U)   /* of what a runtime said, in an error */
+#define LOG_TAIL_MAX (8 * 1024 * 1024) /* the end of log.json is enough: the last error is wanted */
+#define MESSAGE_MAX (16U * 1024U)      /* of what a runtime said, in an error */
 
 /* ---- command lines ---- */
 
@@ -282,7 +282,7 @@ char *runtime_result_to_text(const char *command, const JobResult *result, uint6
 /* The end of the log, from the start of a line. */
 static int log_read_tail(int fd, char **ret, size_t *ret_size) {
         _cleanup_(freep) char *text = NULL;
-        size_t size = 0, skip = 0;
+        size_t size = 0, skip = 0, wanted;
         struct stat st;
         off_t offset;
 
@@ -291,13 +291,14 @@ static int log_read_tail(int fd, char **ret, size_t *ret_size) {
         if (!S_ISREG(st.st_mode))
                 return -EBADFD;
 
-        text = malloc(LOG_TAIL_MAX);
+        offset = st.st_size > LOG_TAIL_MAX ? st.st_size - LOG_TAIL_MAX : 0;
+        wanted = (size_t) (st.st_size - offset);
+        text = malloc(wanted + 1);
         if (!text)
                 return -ENOMEM;
 
-        offset = st.st_size > LOG_TAIL_MAX ? st.st_size - LOG_TAIL_MAX : 0;
-        while (size < LOG_TAIL_MAX) {
-                ssize_t n = pread(fd, text + size, LOG_TAIL_MAX - size, offset + (off_t) size);
+        while (size < wanted) {
+                ssize_t n = pread(fd, text + size, wanted - size, offset + (off_t) size);
 
                 if (n < 0 && errno == EINTR)
                         continue;

@@ -475,8 +475,10 @@ int tree_remove_start(Reaper *reaper, int dir_fd, const char *name, TreeRemoved 
 
         parent = getpid();
         pid = fork();
-        if (pid == 0)
+        if (pid == 0) {
+                removal = mfree(removal); /* the parent's business */
                 child_remove(parent, dir_fd, name);
+        }
 
         r = pid < 0 ? -errno : 0;
         (void) pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -13,9 +13,109 @@
 
 #define READ_AT_FIRST 4096U  /* what is asked for when fstat() does not know the size, as in /proc and /sys */
 #define OPEN_TRIES 32
+#define FDINFO_MAX (64U * 1024U)
 
 static bool name_is_plain(const char *name) {
         return name[0] && !streq(name, ".") && !streq(name, "..") && !strchr(name, '/');
+}
+
+/* Which mount an open file is in. */
+static int mount_id(int fd) {
+        _cleanup_(freep) char *text = NULL;
+        char path[sizeof("/proc/self/fdinfo/") + 3 * sizeof(int)];
+        _cleanup_(safe_closep) int info = -EBADF;
+        const char *id;
+        int r;
+
+        (void) snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        info = open(path, O_RDONLY | O_CLOEXEC);
+        if (info < 0)
+                return -errno;
+        r = file_read_fd(info, FDINFO_MAX, &text, NULL);
+        if (r < 0)
+                return r;
+
+        id = strstr(text, "mnt_id:");
+        return id ? atoi(id + strlen("mnt_id:")) : -ENODATA;
+}
+
+/* Neither a symbolic link nor in another mount than 'mount'. */
+static int check_beneath(int fd, int mount) {
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISLNK(st.st_mode))
+                return -ELOOP;
+
+        r = mount_id(fd);
+        if (r < 0)
+                return r;
+        return r == mount ? 0 : -EXDEV;
+}
+
+/* One component of a path. It is looked at before it is opened, since opening may already do something (O_TRUNC). */
+static int open_component(int dir_fd, int mount, const char *name, int flags, mode_t mode) {
+        _cleanup_(safe_closep) int seen = -EBADF, fd = -EBADF;
+        int r;
+
+        if (streq(name, ".."))
+                return -EXDEV;
+
+        seen = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (seen < 0 && (errno != ENOENT || !(flags & O_CREAT)))
+                return -errno;
+        if (seen >= 0) {
+                r = check_beneath(seen, mount);
+                if (r < 0)
+                        return r;
+        }
+
+        fd = openat(dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (fd < 0)
+                return -errno;
+        r = check_beneath(fd, mount);
+        if (r < 0)
+                return r;
+        return TAKE_FD(fd);
+}
+
+/* What openat2() does, where there is none: Linux before 5.6, and many a valgrind. ".." is refused altogether. */
+static int open_beneath_by_hand(int dir_fd, const char *path, int flags, mode_t mode) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        _cleanup_(freep) char *copy = NULL;
+        char *state, *name, *next;
+        int mount;
+
+        if (path[0] == '/')
+                return -EXDEV;
+        if (!path[0])
+                return -ENOENT;
+        if (path[strlen(path) - 1] == '/')
+                flags |= O_DIRECTORY;
+
+        copy = strdup(path);
+        if (!copy)
+                return -ENOMEM;
+        fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+                return -errno;
+        mount = mount_id(fd);
+        if (mount < 0)
+                return mount;
+
+        for (name = strtok_r(copy, "/", &state); name; name = next) {
+                int child;
+
+                next = strtok_r(NULL, "/", &state);
+                child = open_component(fd, mount, name, next ? O_PATH | O_DIRECTORY : flags, mode);
+                if (child < 0)
+                        return child;
+                fd = safe_close(fd);
+                fd = child;
+        }
+        return TAKE_FD(fd);
 }
 
 int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode) {
@@ -31,6 +131,8 @@ int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode) {
 
                 if (fd >= 0)
                         return (int) fd;
+                if (errno == ENOSYS)
+                        return open_beneath_by_hand(dir_fd, path, flags, mode);
                 if (errno != EAGAIN && errno != EINTR)
                         return -errno;
         }

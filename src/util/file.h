@@ -8,7 +8,8 @@
 #include <sys/types.h>
 
 /* openat2() with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS; O_CLOEXEC is added.
- * Returns the descriptor, which the caller closes, or -errno (-ELOOP for a symbolic link, -EXDEV for a mount). */
+ * Returns the descriptor, which the caller closes, or -errno (-ELOOP for a symbolic link, -EXDEV for a mount). Where there
+ * is no openat2() the same is done step by step, and a ".." in the path is -EXDEV. */
 int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode);
 
 /* Reads a whole regular file of at most 'max' bytes below 'dir_fd'. Never blocks on a FIFO or device (O_NONBLOCK, then

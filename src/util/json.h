@@ -29,10 +29,11 @@ typedef enum JsonEvent {
  * and *reterr_reason (preset to NULL) may then say why, in a string that is not freed. */
 typedef int (*JsonHandler)(void *userdata, JsonEvent event, const char *text, size_t size, const char **reterr_reason);
 
-/* Goes through 'size' bytes of text, without a tree. Stricter than yajl: a lone value with nothing behind it, no deeper than
- * JSON_DEPTH_MAX, in real UTF-8, and no string in which \u0000 or half a surrogate pair makes it something else, so that every
- * string can be a C string and go on D-Bus. 'handler' may be NULL, to check the text only. On failure returns -EINVAL, or what the handler
- * said, and in *reterr_message (may be NULL) one line that says where and why, which the caller frees; -ENOMEM. */
+/* Goes through 'size' bytes of text, without a tree. Stricter than yajl: a lone value with nothing behind it, no
+ * deeper than JSON_DEPTH_MAX, in real UTF-8, and no string in which \u0000 or half a surrogate pair makes it
+ * something else, so that every string can be a C string and go on D-Bus. 'handler' may be NULL, to check the text
+ * only. On failure returns -EINVAL, or what the handler said, and in *reterr_message (may be NULL) one line that
+ * says where and why, which the caller frees; -ENOMEM. */
 int json_scan(const char *text, size_t size, JsonHandler handler, void *userdata, char **reterr_message);
 
 typedef yajl_val Json; /* a node; NULL is "not there", and every getter takes it */

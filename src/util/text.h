@@ -7,7 +7,7 @@
 
 /* Namespaces, container ids and exec ids: ^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$, 1 to 76 bytes. */
 #define IDENTIFIER_MAX 76
-#define IDENTIFIER_REGEX "^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$" /* as containerd spells it in its messages */
+#define IDENTIFIER_REGEX "^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$"
 
 bool identifier_is_valid(const char *s);
 

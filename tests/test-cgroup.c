@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Control groups: real ones, made below our own in whatever hierarchies this machine has, and removed again. */
+
+#include "world.h"
+
+#include "host/cgroup.h"
+#include "host/job.h"
+#include "host/pid.h"
+#include "util/strv.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+/* --- vocabulary ------------------------------------------------------------------------------------------------------- */
+
+/* A hierarchy in which we may make cgroups. Those of the tests lie below our own, with a name that is ours for certain. */
+typedef struct Hierarchy {
+        const char *controllers; /* as in /proc/PID/cgroup */
+        char *directory;         /* of our own cgroup */
+        char *path;              /* the same as in /proc/PID/cgroup */
+} Hierarchy;
+
+static void hierarchy_done(Hierarchy *h) {
+        free(h->directory);
+        free(h->path);
+}
+
+static char *cgroup_name(const char *name) {
+        char *s = NULL;
+
+        assert_true(asprintf(&s, "monoshim-test-%d%s%s", getpid(), name[0] ? "/" : "", name) > 0);
+        return s;
+}
+
+static char *cgroup_directory(const Hierarchy *h, const char *name) {
+        _cleanup_(freep) char *tail = cgroup_name(name);
+        char *s = NULL;
+
+        assert_true(asprintf(&s, "%s/%s", h->directory, tail) > 0);
+        return s;
+}
+
+/* What /proc/PID/cgroup says of it. */
+static char *cgroup_path(const Hierarchy *h, const char *name) {
+        _cleanup_(freep) char *tail = cgroup_name(name);
+        char *s = NULL;
+
+        assert_true(asprintf(&s, "%s/%s", streq(h->path, "/") ? "" : h->path, tail) > 0);
+        return s;
+}
+
+static bool given_hierarchy(const char *controllers, const char *mount_point, Hierarchy *ret) {
+        _cleanup_(cgroup_membership_done) CgroupMembership own = {};
+        _cleanup_(freep) char *probe = NULL;
+        Hierarchy h = { .controllers = controllers };
+        const char *path;
+        struct statfs fs;
+
+        assert_int_equal(cgroup_membership_read(getpid(), &own), 0);
+        path = cgroup_membership_get(&own, controllers);
+        if (!path || statfs(mount_point, &fs) < 0)
+                return false;
+        if (fs.f_type != (controllers[0] ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC))
+                return false;
+
+        h.path = strdup(path);
+        assert_true(asprintf(&h.directory, "%s%s", mount_point, streq(path, "/") ? "" : path) > 0);
+        probe = cgroup_directory(&h, "");
+        if (mkdir(probe, 0755) < 0) {
+                hierarchy_done(&h);
+                return false;
+        }
+        assert_int_equal(rmdir(probe), 0);
+        *ret = h;
+        return true;
+}
+
+/* Any, since for most cases one is as good as the other. */
+static bool given_any_hierarchy(Hierarchy *ret) {
+        return given_hierarchy("pids", "/sys/fs/cgroup/pids", ret) || given_hierarchy("", "/sys/fs/cgroup", ret) ||
+               given_hierarchy("", "/sys/fs/cgroup/unified", ret) || given_hierarchy("memory", "/sys/fs/cgroup/memory", ret);
+}
+
+static void needs_cgroups(bool has) {
+        if (!has) {
+                print_message("no cgroup can be made here: needs root\n");
+                skip();
+        }
+}
+
+static void given_cgroup(const Hierarchy *h, const char *name) {
+        _cleanup_(freep) char *directory = cgroup_directory(h, name);
+
+        assert_int_equal(mkdir(directory, 0755), 0);
+}
+
+static void write_to(const char *directory, const char *attribute, const char *text) {
+        _cleanup_(freep) char *path = NULL;
+        int fd;
+
+        assert_true(asprintf(&path, "%s/%s", directory, attribute) > 0);
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t) strlen(text));
+        assert_int_equal(close(fd), 0);
+}
+
+static void when_moved(const Hierarchy *h, const char *name, pid_t pid) {
+        _cleanup_(freep) char *directory = cgroup_directory(h, name);
+        char text[16];
+
+        (void) snprintf(text, sizeof(text), "%d", pid);
+        write_to(directory, "cgroup.procs", text);
+}
+
+/* A process that does nothing, and has this many descendants in a line below it: pids[0] is the first. */
+static void given_family(pid_t *pids, size_t n) {
+        int news[2];
+
+        assert_int_equal(pipe2(news, O_CLOEXEC), 0);
+        pids[0] = fork();
+        if (pids[0] == 0) {
+                for (size_t i = 1; i < n; i++) {
+                        pid_t pid = fork();
+
+                        if (pid > 0)
+                                break;
+                        pid = getpid();
+                        if (write(news[1], &pid, sizeof(pid)) != sizeof(pid))
+                                _exit(1);
+                }
+                for (;;)
+                        (void) pause();
+        }
+        assert_true(pids[0] > 0);
+        for (size_t i = 1; i < n; i++)
+                assert_int_equal(read(news[0], &pids[i], sizeof(pids[i])), sizeof(pids[i]));
+        assert_int_equal(close(news[0]) | close(news[1]), 0);
+}
+
+static void when_killed(World *world, const pid_t *pids, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(kill(pids[i], SIGKILL), 0);
+        world_run_until_no_children(world);
+}
+
+static bool directory_exists(const char *path) {
+        return access(path, F_OK) >= 0;
+}
+
+/* A cgroup of v1 can still be busy for a moment after its last process has been reaped. */
+static bool cgroup_is_removed(void *path) {
+        return rmdir(path) >= 0 || errno == ENOENT;
+}
+
+static void then_removable(World *world, const Hierarchy *h, const char *name) {
+        _cleanup_(freep) char *directory = cgroup_directory(h, name);
+
+        world_run_until(world, cgroup_is_removed, directory);
+}
+
+/* --- membership ------------------------------------------------------------------------------------------------------- */
+
+static void test_membership_is_what_proc_says(void **state) {
+        _cleanup_(cgroup_membership_done) CgroupMembership m = {};
+        char line[8192];
+        size_t n = 0;
+        FILE *f;
+
+        assert_int_equal(cgroup_membership_read(getpid(), &m), 0);
+        f = fopen("/proc/self/cgroup", "re");
+        assert_non_null(f);
+        for (; fgets(line, sizeof(line), f); n++) {
+                char expected[8192];
+
+                assert_in_range(n, 0, m.n_entries - 1);
+                (void) snprintf(expected, sizeof(expected), "%s:%s\n", m.entries[n].controllers, m.entries[n].path);
+                assert_string_equal(strchr(line, ':') + 1, expected);
+                assert_string_equal(cgroup_membership_get(&m, m.entries[n].controllers), m.entries[n].path);
+        }
+        (void) fclose(f);
+        assert_int_equal(m.n_entries, n);
+        assert_null(cgroup_membership_get(&m, "no-such-controller"));
+}
+
+static void test_nobody_is_in_no_cgroup(void **state) {
+        CgroupMembership m = {};
+        char **paths = NULL;
+        pid_t pid;
+
+        given_family(&pid, 1);
+        when_killed(*state, &pid, 1);
+        assert_int_equal(cgroup_membership_read(pid, &m), -ESRCH);
+        assert_int_equal(cgroup_list_of_children(pid, &paths), -ESRCH);
+        assert_int_equal(cgroup_is_frozen(pid), -ESRCH);
+        assert_null(paths);
+}
+
+static void test_the_cgroup_of_a_process_is_the_one_that_is_not_ours(void **state) {
+        _cleanup_(freep) char *expected = NULL, *path = NULL, *colon = NULL;
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+        pid_t pid;
+
+        needs_cgroups(given_any_hierarchy(&h));
+        given_cgroup(&h, "");
+        given_cgroup(&h, "with:colon");
+        given_family(&pid, 1);
+
+        when_moved(&h, "", pid);
+        expected = cgroup_path(&h, "");
+        assert_int_equal(pid_read_cgroup(pid, &path), 0);
+        assert_string_equal(path, expected);
+
+        when_moved(&h, "with:colon", pid);
+        free(path);
+        path = NULL;
+        colon = cgroup_path(&h, "with:colon");
+        assert_int_equal(pid_read_cgroup(pid, &path), 0);
+        assert_string_equal(path, colon);
+
+        when_killed(*state, &pid, 1);
+        then_removable(*state, &h, "with:colon");
+        then_removable(*state, &h, "");
+}
+
+/* memory counts more than pids, whatever their order in /proc. */
+static void test_of_several_cgroups_the_most_telling_is_taken(void **state) {
+        _cleanup_(hierarchy_done) Hierarchy pids = {}, memory = {};
+        _cleanup_(freep) char *expected = NULL, *path = NULL;
+        pid_t pid;
+
+        needs_cgroups(given_hierarchy("pids", "/sys/fs/cgroup/pids", &pids) &&
+                      given_hierarchy("memory", "/sys/fs/cgroup/memory", &memory));
+        given_cgroup(&pids, "");
+        given_cgroup(&pids, "below");
+        given_cgroup(&memory, "");
+        given_family(&pid, 1);
+        when_moved(&pids, "below", pid);
+        when_moved(&memory, "", pid);
+
+        expected = cgroup_path(&memory, "");
+        assert_int_equal(pid_read_cgroup(pid, &path), 0);
+        assert_string_equal(path, expected);
+
+        when_killed(*state, &pid, 1);
+        then_removable(*state, &pids, "below");
+        then_removable(*state, &pids, "");
+        then_removable(*state, &memory, "");
+}
+
+/* --- what a runtime has made ------------------------------------------------------------------------------------------ */
+
+static void test_the_cgroups_of_descendants_are_listed_but_not_those_of_the_runtime(void **state) {
+        _cleanup_(freep) char *runtime = NULL, *container = NULL, *inner = NULL;
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+        _cleanup_(strv_freep) char **paths = NULL;
+        pid_t family[4];
+
+        needs_cgroups(given_any_hierarchy(&h));
+        given_cgroup(&h, "");
+        given_cgroup(&h, "runtime");
+        given_cgroup(&h, "container");
+        given_cgroup(&h, "container/inner");
+        given_family(family, ELEMENTSOF(family));
+        when_moved(&h, "runtime", family[0]);
+        when_moved(&h, "runtime", family[1]);
+        when_moved(&h, "container", family[2]);
+        when_moved(&h, "container/inner", family[3]);
+
+        assert_int_equal(cgroup_list_of_children(family[0], &paths), 0);
+        runtime = cgroup_directory(&h, "runtime");
+        container = cgroup_directory(&h, "container");
+        inner = cgroup_directory(&h, "container/inner");
+        assert_int_equal(strv_length(paths), 2);
+        assert_true(strv_contains(paths, container));
+        assert_true(strv_contains(paths, inner));
+        assert_false(strv_contains(paths, runtime));
+
+        /* Whoever is in the same ones as the runtime has made none; he who has no children neither. */
+        paths = strv_free(paths);
+        assert_int_equal(cgroup_list_of_children(family[3], &paths), 0);
+        assert_non_null(paths);
+        assert_int_equal(strv_length(paths), 0);
+
+        when_killed(*state, family, ELEMENTSOF(family));
+        then_removable(*state, &h, "container/inner");
+        then_removable(*state, &h, "container");
+        then_removable(*state, &h, "runtime");
+        then_removable(*state, &h, "");
+}
+
+static void test_each_hierarchy_is_listed_where_it_is_mounted(void **state) {
+        _cleanup_(hierarchy_done) Hierarchy pids = {}, freezer = {}, named = {}, unified = {};
+        _cleanup_(strv_freep) char **paths = NULL;
+        Hierarchy *all[4];
+        pid_t family[2];
+        size_t n = 0;
+
+        if (given_hierarchy("pids", "/sys/fs/cgroup/pids", &pids))
+                all[n++] = &pids;
+        if (given_hierarchy("freezer", "/sys/fs/cgroup/freezer", &freezer))
+                all[n++] = &freezer;
+        if (given_hierarchy("name=systemd", "/sys/fs/cgroup/systemd", &named))
+                all[n++] = &named;
+        if (given_hierarchy("", "/sys/fs/cgroup/unified", &unified) || given_hierarchy("", "/sys/fs/cgroup", &unified))
+                all[n++] = &unified;
+        needs_cgroups(n > 0);
+
+        given_family(family, 2);
+        for (size_t i = 0; i < n; i++) {
+                given_cgroup(all[i], "");
+                when_moved(all[i], "", family[1]);
+        }
+
+        assert_int_equal(cgroup_list_of_children(family[0], &paths), 0);
+        assert_int_equal(strv_length(paths), n);
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_(freep) char *directory = cgroup_directory(all[i], "");
+
+                assert_true(strv_contains(paths, directory));
+        }
+
+        when_killed(*state, family, 2);
+        for (size_t i = 0; i < n; i++)
+                then_removable(*state, all[i], "");
+}
+
+static bool none_is_left(void *paths) {
+        return cgroup_remove_empty(paths) == 0;
+}
+
+static void test_empty_cgroups_go_deepest_first_and_others_stay(void **state) {
+        _cleanup_(freep) char *top = NULL, *inner = NULL, *busy = NULL, *missing = NULL;
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+        pid_t pid;
+
+        needs_cgroups(given_any_hierarchy(&h));
+        given_cgroup(&h, "");
+        given_cgroup(&h, "inner");
+        given_cgroup(&h, "busy");
+        given_family(&pid, 1);
+        when_moved(&h, "busy", pid);
+        top = cgroup_directory(&h, "");
+        inner = cgroup_directory(&h, "inner");
+        busy = cgroup_directory(&h, "busy");
+        missing = cgroup_directory(&h, "missing");
+        {
+                char *paths[] = { top, inner, busy, missing, NULL };
+
+                /* The one with a process in it, and the one that holds that. */
+                assert_int_equal(cgroup_remove_empty(paths), 2);
+                assert_false(directory_exists(inner));
+                assert_true(directory_exists(busy));
+                assert_true(directory_exists(top));
+                assert_int_equal(kill(pid, 0), 0);
+
+                when_killed(*state, &pid, 1);
+                world_run_until(*state, none_is_left, paths);
+                assert_false(directory_exists(top));
+                assert_int_equal(cgroup_remove_empty(paths), 0);
+        }
+        assert_int_equal(cgroup_remove_empty(NULL), 0);
+}
+
+static void test_nothing_but_empty_directories_can_be_lost(void **state) {
+        _cleanup_(freep) char *file = NULL, *folder = NULL;
+        World *world = *state;
+
+        file = world_path(world, "file");
+        folder = world_path(world, "");
+        folder[strlen(folder) - 1] = '\0';
+        given_file(file, "content", 0600);
+        {
+                char *paths[] = { folder, file, NULL };
+
+                assert_int_equal(cgroup_remove_empty(paths), 2);
+        }
+        assert_true(directory_exists(file));
+}
+
+/* The whole way: a runtime that hangs after it has made a cgroup for the container, and is killed at its deadline. */
+typedef struct Deadline {
+        bool done;
+        int error;
+        char **orphan_cgroups;
+        Job *job;
+} Deadline;
+
+static void deadline_on_done(void *userdata, const JobResult *result) {
+        Deadline *d = userdata;
+
+        d->done = true;
+        d->error = result->error;
+        d->orphan_cgroups = result->orphan_cgroups ? strv_copy(result->orphan_cgroups) : NULL;
+        d->job = job_free(d->job);
+}
+
+static void test_a_job_killed_at_its_deadline_tells_what_cgroups_it_left(void **state) {
+        char *argv[] = { (char *) "sh", (char *) "-c",
+                         (char *) "mkdir $CGROUP; sh -c 'echo $$ >$CGROUP/cgroup.procs; while :; do sleep 60; done' & wait", NULL };
+        JobParameters p = { .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF }, .capture = true, .timeout_usec = 2 * USEC_PER_SEC };
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+        _cleanup_(freep) char *directory = NULL;
+        World *world = *state;
+        JobPool *pool = NULL;
+        Deadline d = {};
+
+        needs_cgroups(given_any_hierarchy(&h));
+        directory = cgroup_directory(&h, "");
+        assert_int_equal(setenv("CGROUP", directory, 1), 0);
+        assert_int_equal(job_pool_new(&pool, world->event, world->reaper, 1), 0);
+        assert_int_equal(job_new(&d.job, pool, &p, deadline_on_done, &d), 0);
+        assert_int_equal(unsetenv("CGROUP"), 0);
+
+        world_run_until_set(world, &d.done);
+        assert_int_equal(d.error, -ETIMEDOUT);
+        assert_int_equal(strv_length(d.orphan_cgroups), 1);
+        assert_string_equal(d.orphan_cgroups[0], directory);
+
+        world_run_until_no_children(world);
+        world_run_until(world, none_is_left, d.orphan_cgroups);
+        assert_false(directory_exists(directory));
+        strv_free(d.orphan_cgroups);
+        job_pool_free(pool);
+}
+
+/* --- freezer ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_frozen(void *pid) {
+        int r = cgroup_is_frozen(*(pid_t *) pid);
+
+        assert_true(r >= 0);
+        return r > 0;
+}
+
+static bool is_thawed(void *pid) {
+        return !is_frozen(pid);
+}
+
+static void then_freezing_shows(World *world, const Hierarchy *h, const char *attribute, const char *frozen, const char *thawed) {
+        _cleanup_(freep) char *top = cgroup_directory(h, "");
+        pid_t pid;
+
+        given_cgroup(h, "");
+        given_cgroup(h, "inner");
+        given_family(&pid, 1);
+        when_moved(h, "inner", pid);
+        assert_int_equal(cgroup_is_frozen(pid), 0);
+
+        /* By the one above it. */
+        write_to(top, attribute, frozen);
+        world_run_until(world, is_frozen, &pid);
+        write_to(top, attribute, thawed);
+        world_run_until(world, is_thawed, &pid);
+
+        when_moved(h, "", pid);
+        write_to(top, attribute, frozen);
+        assert_int_equal(cgroup_is_frozen(pid), 1); /* or about to be */
+        write_to(top, attribute, thawed);
+        world_run_until(world, is_thawed, &pid);
+
+        when_killed(world, &pid, 1);
+        then_removable(world, h, "inner");
+        then_removable(world, h, "");
+}
+
+static void test_the_freezer_of_cgroup_v1_shows(void **state) {
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+
+        needs_cgroups(given_hierarchy("freezer", "/sys/fs/cgroup/freezer", &h));
+        then_freezing_shows(*state, &h, "freezer.state", "FROZEN", "THAWED");
+}
+
+static void test_the_freezer_of_cgroup_v2_shows(void **state) {
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+
+        needs_cgroups(given_hierarchy("", "/sys/fs/cgroup", &h) || given_hierarchy("", "/sys/fs/cgroup/unified", &h));
+        then_freezing_shows(*state, &h, "cgroup.freeze", "1", "0");
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CASE(test_membership_is_what_proc_says),
+                CASE(test_nobody_is_in_no_cgroup),
+                CASE(test_the_cgroup_of_a_process_is_the_one_that_is_not_ours),
+                CASE(test_of_several_cgroups_the_most_telling_is_taken),
+                CASE(test_the_cgroups_of_descendants_are_listed_but_not_those_of_the_runtime),
+                CASE(test_each_hierarchy_is_listed_where_it_is_mounted),
+                CASE(test_empty_cgroups_go_deepest_first_and_others_stay),
+                CASE(test_nothing_but_empty_directories_can_be_lost),
+                CASE(test_a_job_killed_at_its_deadline_tells_what_cgroups_it_left),
+                CASE(test_the_freezer_of_cgroup_v1_shows),
+                CASE(test_the_freezer_of_cgroup_v2_shows),
+        };
+
+        return cmocka_run_group_tests_name("cgroup", tests, NULL, NULL);
+}
