@@ -114,7 +114,7 @@ was_deleted() {
 remains() {
         for process in /proc/[0-9]*; do
                 [ "${process#/proc/}" != $$ ] || continue
-                if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -qF "$dir"; then
+                if { tr '\0' ' ' <"$process/cmdline"; } 2>/dev/null | grep -qF "$dir"; then
                         echo "process ${process#/proc/}"
                 fi
         done

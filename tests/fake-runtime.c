@@ -362,7 +362,7 @@ static void log_record(const char *level, const char *message) {
         if (n < 0)
                 die("memory");
 
-        fd = options.log ? open(options.log, O_CREAT | O_WRONLY | O_APPEND | O_SYNC | O_CLOEXEC, 0644) : -1;
+        fd = options.log ? open(options.log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644) : -1;
         if (fd >= 0) {
                 write_all(fd, record, fault.log_kind == LOG_TRUNCATED ? (size_t) n / 2 : (size_t) n);
                 close(fd);
@@ -371,7 +371,7 @@ static void log_record(const char *level, const char *message) {
 }
 
 static void log_bytes(const char *bytes) {
-        int fd = options.log ? open(options.log, O_CREAT | O_WRONLY | O_APPEND | O_SYNC | O_CLOEXEC, 0644) : -1;
+        int fd = options.log ? open(options.log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644) : -1;
 
         if (fd >= 0) {
                 write_all(fd, bytes, strlen(bytes));
@@ -605,7 +605,7 @@ static void state_remove(void) {
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
                 unlink(state_path(names[i]));
-        if (rmdir(state_path("")) < 0)
+        if (rmdir(state_path("")) < 0 && errno != ENOENT)
                 die(state_path(""));
 }
 
@@ -715,8 +715,11 @@ static int console_send(const char *path) {
         return slave;
 }
 
-__attribute__((noreturn)) static void process_run(const Action *action, const char *fifo, int terminal, int ready) {
+/* 'parent' is the socket to the runtime: our pid goes there, and what comes back says that all is written down. If it comes
+ * to its end before that, the runtime was killed, and so are we: runc's init does the same. */
+__attribute__((noreturn)) static void process_run(const Action *action, const char *fifo, int terminal, int parent) {
         pid_t self = getpid();
+        char byte;
         int fd;
 
         setsid();
@@ -727,9 +730,11 @@ __attribute__((noreturn)) static void process_run(const Action *action, const ch
                         dup2(terminal, i);
                 close(terminal);
         }
-        if (chdir("/") < 0 || dup2(ready, 3) < 0 || close_range(4, ~0U, 0) < 0)
+        if (chdir("/") < 0 || dup2(parent, 3) < 0 || close_range(4, ~0U, 0) < 0)
                 _exit(125);
         write_all(3, &self, sizeof(self));
+        if (read(3, &byte, 1) != 1)
+                _exit(125);
         close(3);
 
         if (fifo) {
@@ -751,9 +756,9 @@ __attribute__((noreturn)) static void process_run(const Action *action, const ch
         _exit(0);
 }
 
-/* Starts it, behind exec.fifo if 'held'. Returns the pid. */
-static State process_start(const Action *action, bool held) {
-        int ready[2], terminal = -1;
+/* Starts it, behind exec.fifo if 'held', and to wait for process_release() before anything. */
+static State process_start(const Action *action, bool held, int *ret_socket) {
+        int terminal = -1, sockets[2];
         char fifo[PATH_SIZE];
         State s = { 0 };
         pid_t child;
@@ -763,28 +768,35 @@ static State process_start(const Action *action, bool held) {
                 die(fifo);
         if (options.console_socket)
                 terminal = console_send(options.console_socket);
-        if (pipe2(ready, O_CLOEXEC) < 0)
-                die("pipe");
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+                die("socketpair");
 
         child = fork();
         if (child < 0)
                 die("fork");
         if (child == 0) {
-                close(ready[0]);
+                close(sockets[0]);
                 if (fault.direct_child || fork() == 0)
-                        process_run(action, held ? fifo : NULL, terminal, ready[1]);
+                        process_run(action, held ? fifo : NULL, terminal, sockets[1]);
                 _exit(0);
         }
-        close(ready[1]);
+        close(sockets[1]);
         if (!fault.direct_child)
                 waitpid(child, NULL, 0);
-        if (read(ready[0], &s.pid, sizeof(s.pid)) != sizeof(s.pid))
+        if (read(sockets[0], &s.pid, sizeof(s.pid)) != sizeof(s.pid))
                 die("the process did not come up");
-        close(ready[0]);
+        *ret_socket = sockets[0];
         if (terminal >= 0)
                 close(terminal);
         s.start_time = process_start_time(s.pid);
         return s;
+}
+
+static void process_release(int fd) {
+        if (fd < 0)
+                return;
+        write_all(fd, "", 1);
+        close(fd);
 }
 
 static State process_none(void) {
@@ -806,7 +818,7 @@ static int pid_file_write(pid_t pid) {
         slash = strrchr(options.pid_file, '/');
         snprintf(temporary, sizeof(temporary), "%.*s.%s", slash ? (int) (slash - options.pid_file) + 1 : 0,
                  options.pid_file, slash ? slash + 1 : options.pid_file);
-        fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_SYNC | O_CLOEXEC, 0666);
+        fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0)
                 return fail("runc %s failed: open %s: %s", options.verb, temporary, error_text());
 
@@ -863,8 +875,8 @@ static int bundle_action(Action *ret) {
 
 static int verb_create(State *s, int known) {
         Action action = { 0 };
+        int fd = -1, r;
         State process;
-        int r;
 
         if (known >= 0)
                 return fail("runc %s failed: container with given ID already exists", options.verb);
@@ -874,11 +886,13 @@ static int verb_create(State *s, int known) {
         if (mkdir_parents(options.root, 0700) < 0 || mkdir(state_path(""), 0711) < 0)
                 return fail("runc %s failed: mkdir %s: %s", options.verb, state_path(""), error_text());
 
-        process = fault.no_process ? process_none() : process_start(&action, strcmp(options.verb, "create") == 0);
+        process = fault.no_process ? process_none()
+                                   : process_start(&action, strcmp(options.verb, "create") == 0, &fd);
         s->pid = process.pid;
         s->start_time = process.start_time;
         snprintf(s->bundle, sizeof(s->bundle), "%s", options.bundle);
         state_save(s);
+        process_release(fd);
         r = pid_file_write(s->pid);
         process_end_before_return(s);
         return r;
@@ -945,8 +959,10 @@ static int verb_kill(State *s, int known) {
 static int verb_delete(State *s, int known) {
         Status status;
 
-        if (known < 0)
-                return 0; /* --force; main() has complained otherwise */
+        if (known < 0) {
+                state_remove(); /* of a create that was killed: runc, too, removes what is there, and then says: */
+                return options.force ? 0 : fail("container does not exist");
+        }
 
         status = state_status(s);
         if (status != STATUS_STOPPED && status != STATUS_CREATED && !options.force)
@@ -1026,10 +1042,10 @@ static int verb_exec(State *s, int known) {
         static const char *const path[] = { "args", NULL };
         Status status = state_status(s);
         Action action = { 0 };
+        int fd = -1, r;
         State process;
         char *text;
         FILE *f;
-        int r;
 
         if (status == STATUS_STOPPED)
                 return fail("cannot exec in a stopped container");
@@ -1043,10 +1059,11 @@ static int verb_exec(State *s, int known) {
         if (r != 0)
                 return 255;
 
-        process = fault.no_process ? process_none() : process_start(&action, false);
+        process = fault.no_process ? process_none() : process_start(&action, false, &fd);
         f = fopen(state_path("execs"), "ae");
         if (!f || fprintf(f, "%d %llu\n", process.pid, process.start_time) < 0 || fclose(f) != 0)
                 die("execs");
+        process_release(fd);
         r = pid_file_write(process.pid);
         process_end_before_return(&process);
         return r;

@@ -60,6 +60,13 @@ for error in $errors; do
 done
 compare "every error of src/bus is in org.monoshim1(5)" "$missing" "$(echo $errors | wc -w)"
 
+options=$(sed -nE 's/^ *\{ "([A-Z][A-Za-z]+)", .*/\1/p' src/bus/create-bus.c)
+missing=
+for option in $options; do
+        bold man/org.monoshim1.5 | grep -qw -- "$option" || missing="$missing $option"
+done
+compare "every option of CreateContainer is in org.monoshim1(5)" "$missing" "$(echo $options | wc -w)"
+
 settings=$(sed -n 's/^\.B \([A-Za-z]*\)=$/\1/p' man/monoshimd.conf.5)
 missing=
 for setting in $settings; do

@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,7 +34,7 @@ typedef struct World {
         sd_event *event;
         Reaper *reaper;
         int n_fds;
-        char folder[64]; /* a temporary directory, empty at the beginning and removed in the end */
+        char folder[PATH_MAX]; /* a temporary directory, empty at the beginning and removed in the end */
 } World;
 
 static inline int count_open_fds(void) {
@@ -65,7 +66,7 @@ static inline int world_begin(void **state) {
         assert_non_null(w);
         w->n_fds = count_open_fds();
 
-        (void) strcpy(w->folder, "/tmp/monoshim-test.XXXXXX");
+        (void) snprintf(w->folder, sizeof(w->folder), "%s/monoshim-test.XXXXXX", getenv("TMPDIR") ?: "/tmp");
         assert_non_null(mkdtemp(w->folder));
 
         assert_int_equal(sd_event_new(&w->event), 0);

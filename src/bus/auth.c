@@ -10,11 +10,12 @@
 #include <assert.h>
 #include <utlist.h>
 
-/* A sender whose calls have not been let through yet can make this many wait; sd-bus keeps the rest of them on the socket. */
+/* A sender whose calls have not been let through yet can make this many wait; sd-bus keeps the rest of them on the
+ * socket. */
 #define SENDER_WAITING_MAX 1024
 
 typedef enum SenderState {
-        SENDER_ASKING,  /* the broker has not answered yet */
+        SENDER_ASKING, /* the broker has not answered yet */
         SENDER_ALLOWED,
         SENDER_DENIED,
 } SenderState;
@@ -29,11 +30,11 @@ struct Sender {
         Connection *connection;
         char *name;
         SenderState state;
-        unsigned n_calls;      /* under way, see auth_get_counter() */
+        unsigned n_calls; /* under way, see auth_get_counter() */
         Waiting *waiting;
         unsigned n_waiting;
-        sd_bus_slot *question; /* GetConnectionUnixUser */
-        sd_bus_slot *watch;    /* NameOwnerChanged */
+        sd_bus_slot *question;  /* GetConnectionUnixUser */
+        sd_bus_slot *watch;     /* NameOwnerChanged */
         UT_hash_handle by_name; /* connection::senders */
 };
 
@@ -42,8 +43,9 @@ bool auth_uid_is_allowed(uid_t uid) {
 }
 
 static int auth_deny(sd_bus_message *m) {
-        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_ACCESS_DENIED, "Only root may use monoshimd; %s.%s was refused.",
-                                          strempty(sd_bus_message_get_interface(m)), strempty(sd_bus_message_get_member(m)));
+        return sd_bus_reply_method_errorf(
+                m, SD_BUS_ERROR_ACCESS_DENIED, "Only root may use monoshimd; %s.%s was refused.",
+                strempty(sd_bus_message_get_interface(m)), strempty(sd_bus_message_get_member(m)));
 }
 
 static void sender_drop_waiting(Sender *sender, Waiting *w) {
@@ -69,7 +71,8 @@ static Sender *sender_free(Sender *sender) {
         return mfree(sender);
 }
 
-/* Lets the calls that have waited come in again, in their order. Each is recognised by being the first of those that wait. */
+/* Lets the calls that have waited come in again, in their order. Each is recognised by being the first of those that
+ * wait. */
 static void sender_release(Sender *sender) {
         Waiting *w, *next;
 
@@ -107,7 +110,8 @@ static int sender_on_gone(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         const char *name, *old_owner, *new_owner;
         Sender *sender = userdata;
 
-        if (sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner) < 0 || !isempty(new_owner) || !streq(name, sender->name))
+        if (sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner) < 0 || !isempty(new_owner) ||
+            !streq(name, sender->name))
                 return 0;
 
         (void) sender_free(sender);
@@ -120,7 +124,8 @@ static int sender_ask(Sender *sender) {
         int r;
 
         match = strdup_printf("type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
-                              "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'", sender->name);
+                              "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'",
+                              sender->name);
         if (!match)
                 return -ENOMEM;
 
@@ -129,8 +134,9 @@ static int sender_ask(Sender *sender) {
         if (r < 0)
                 return r;
 
-        return sd_bus_call_method_async(bus, &sender->question, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                        "GetConnectionUnixUser", sender_on_answer, sender, "s", sender->name);
+        return sd_bus_call_method_async(bus, &sender->question, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                        "org.freedesktop.DBus", "GetConnectionUnixUser", sender_on_answer, sender,
+                                        "s", sender->name);
 }
 
 static Sender *sender_find(Connection *c, const char *name) {
@@ -169,7 +175,8 @@ static int sender_let_wait(Sender *sender, sd_bus_message *m) {
         Waiting *w;
 
         if (sender->n_waiting >= SENDER_WAITING_MAX)
-                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls before the bus has said who you are.");
+                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                                  "Too many calls before the bus has said who you are.");
 
         w = malloc(sizeof(*w));
         if (!w)

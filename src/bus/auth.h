@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Who may call. For now that is root (and whom monoshimd runs as), for reading as well; everybody else gets AccessDenied.
+/* Who may call. For now that is root (and whom monoshimd runs as), for reading as well; everybody else gets
+ * AccessDenied.
  *
- * A peer on our own socket is known by SO_PEERCRED. On a message bus the broker is asked, asynchronously, once for each sender; its calls wait until
- * the answer is there, and keep their order. What is known of a sender is forgotten when it leaves the bus. */
+ * A peer on our own socket is known by SO_PEERCRED. On a message bus the broker is asked, asynchronously, once for
+ * each sender; its calls wait until the answer is there, and keep their order. What is known of a sender is forgotten
+ * when it leaves the bus. */
 
 #include "bus/connection.h"
 

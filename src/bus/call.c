@@ -14,7 +14,8 @@ Call *call_new(Connection *c, sd_bus_message *m, Failure *failure) {
         Call *call;
 
         if (*counter >= CALLS_MAX) {
-                (void) failure_set(failure, FAILURE_RESOURCE_EXHAUSTED, "%u calls of this client are under way already, wait for some of them",
+                (void) failure_set(failure, FAILURE_RESOURCE_EXHAUSTED,
+                                   "%u calls of this client are under way already, wait for some of them",
                                    (unsigned) CALLS_MAX);
                 return NULL;
         }
@@ -45,7 +46,8 @@ Call *call_free(Call *call) {
                 return NULL;
 
         if (call->message)
-                (void) sd_bus_reply_method_errorf(call->message, MONOSHIM_ERROR("Unavailable"), "monoshimd is stopping");
+                (void) sd_bus_reply_method_errorf(call->message, MONOSHIM_ERROR("Unavailable"),
+                                                  "monoshimd is stopping");
         (void) waiter_free(call->waiter);
         call_unlink(call);
         return mfree(call);
@@ -81,7 +83,8 @@ void call_reply(Call *call, const char *types, ...) {
 
 void call_reply_failure(Call *call, const Failure *failure) {
         if (call->message) {
-                call_log(sd_bus_reply_method_errorf(call->message, failure_kind_to_error_name(failure->kind), "%s", failure_message(failure)));
+                call_log(sd_bus_reply_method_errorf(call->message, failure_kind_to_error_name(failure->kind), "%s",
+                                                    failure_message(failure)));
                 call->message = sd_bus_message_unref(call->message);
         }
 
@@ -96,7 +99,8 @@ void calls_abandon(Connection *c, const char *sender) {
                 if (sender && !streq_ptr(sd_bus_message_get_sender(call->message), sender))
                         continue;
 
-                /* Without a reply: what a Wait kept is given up; an operation goes on, and frees the call when it is over. */
+                /* Without a reply: what a Wait kept is given up; an operation goes on, and frees the call when it is
+                 * over. */
                 if (call->waiter) {
                         call->waiter = waiter_free(call->waiter);
                         call_unlink(call);

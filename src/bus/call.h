@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A method call that is answered later. The kept message is a debt, which the destructor pays: freed unanswered, it answers that monoshimd
- * is going away. When its client has gone, nothing is cancelled; there only is nobody to answer to any more. */
+/* A method call that is answered later. The kept message is a debt, which the destructor pays: freed unanswered, it
+ * answers that monoshimd is going away. When its client has gone, nothing is cancelled; there only is nobody to
+ * answer to any more. */
 
 #include "bus/connection.h"
 #include "core/failure.h"
@@ -10,9 +11,9 @@
 struct Call {
         Connection *connection; /* NULL once the client has gone */
         sd_bus_message *message;
-        Waiter *waiter;         /* of a Wait: given up when the client goes */
-        unsigned *counter;      /* of this client's calls */
-        Call *prev, *next;      /* connection::calls */
+        Waiter *waiter;    /* of a Wait: given up when the client goes */
+        unsigned *counter; /* of this client's calls */
+        Call *prev, *next; /* connection::calls */
 };
 
 /* Calls that one client may have under way: a Wait for each of very many containers, but not without bound. */

@@ -30,8 +30,8 @@ static int connection_add_objects(Connection *c) {
             (r = sd_bus_add_object_manager(c->bus, NULL, BUS_PATH)) < 0)
                 return r;
 
-        return sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
-                                   connection_on_disconnected, c);
+        return sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+                                   "Disconnected", connection_on_disconnected, c);
 }
 
 int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid) {
@@ -81,6 +81,7 @@ Connection *connection_free(Connection *c) {
         calls_abandon(c, NULL);
         assert(!c->calls);
 
+        sd_event_source_disable_unref(c->silence);
         sd_event_source_disable_unref(c->connected);
         sd_event_source_disable_unref(c->gone);
         (void) sd_bus_detach_event(c->bus);
@@ -117,7 +118,7 @@ void connection_drop(Connection *c) {
 }
 
 bool connection_may_listen(const Connection *c) {
-        return !c->gone && (!c->is_peer || auth_uid_is_allowed(c->uid));
+        return !c->gone && (!c->is_peer || (c->has_spoken && auth_uid_is_allowed(c->uid)));
 }
 
 void connection_check_queue(Connection *c) {

@@ -26,14 +26,16 @@ struct Connection {
         Front *front;
         sd_bus *bus;
         bool is_peer;
-        uid_t uid;              /* of a peer, by SO_PEERCRED */
-        unsigned number;        /* of a peer: its name is ":1.NUMBER" */
-        Call *calls;            /* kept messages, to be answered later */
-        unsigned n_calls;       /* of a peer */
-        Sender *senders;        /* on a message bus: who is who */
+        uid_t uid;                  /* of a peer, by SO_PEERCRED */
+        unsigned number;            /* of a peer: its name is ":1.NUMBER" */
+        Call *calls;                /* kept messages, to be answered later */
+        unsigned n_calls;           /* of a peer */
+        Sender *senders;            /* on a message bus: who is who */
+        bool has_spoken;            /* of a peer: it may be told what happens */
         sd_event_source *connected; /* of a peer: its first message is looked for */
-        sd_event_source *gone;  /* set once it is to be freed */
-        Connection *prev, *next; /* front::connections */
+        sd_event_source *silence;   /* of a peer: until it is believed to listen only */
+        sd_event_source *gone;      /* set once it is to be freed */
+        Connection *prev, *next;    /* front::connections */
 };
 
 /* Takes the bus over, puts our objects on it and attaches it to the loop. The bus must not have been attached yet. */
@@ -44,7 +46,8 @@ DEFINE_CLEANUP(Connection *, connection_free);
 /* Frees it from the loop, soon: what runs on it now may end first. */
 void connection_drop(Connection *c);
 
-/* May it be told what happens? A peer that is not root may not. */
+/* May it be told what happens? A peer that is not root may not; and none before its Hello has been answered, since
+ * clients take nothing else for the answer. */
 bool connection_may_listen(const Connection *c);
 
 /* Looks whether its client still reads. To be called after signals were sent. */

@@ -52,7 +52,8 @@ static int read_id(sd_bus_message *m, const CreateOption *option, CreateOptions 
         if (r < 0)
                 return r;
         if (u == UINT32_MAX)
-                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%s: %u is no user or group id: invalid argument", option->name, u);
+                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: %u is no user or group id: invalid argument", option->name, u);
 
         *(uint32_t *) option_member(o, option) = u;
         return 0;
@@ -66,7 +67,8 @@ static int read_stream(sd_bus_message *m, const CreateOption *option, CreateOpti
         if (sd_bus_message_verify_type(m, 's', NULL) > 0)
                 return sd_bus_message_read(m, "s", &stream->uri);
 
-        return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%s: must be a string or a file descriptor: invalid argument", option->name);
+        return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                           "%s: must be a string or a file descriptor: invalid argument", option->name);
 }
 
 static int read_labels(sd_bus_message *m, const CreateOption *option, CreateOptions *o) {
@@ -82,10 +84,12 @@ static int read_labels(sd_bus_message *m, const CreateOption *option, CreateOpti
         while ((r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0) {
                 size += strlen(key) + strlen(value);
                 if (++n > LABELS_MAX || size > LABELS_SIZE_MAX)
-                        return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "Labels: more than %u labels or %u bytes: invalid argument",
+                        return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                                           "Labels: more than %u labels or %u bytes: invalid argument",
                                            (unsigned) LABELS_MAX, LABELS_SIZE_MAX);
                 if (isempty(key))
-                        return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "Labels: a label has an empty name: invalid argument");
+                        return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                                           "Labels: a label has an empty name: invalid argument");
                 if (strv_extend(&o->request.labels, key) < 0 || strv_extend(&o->request.labels, value) < 0)
                         return -ENOMEM;
         }
@@ -98,7 +102,8 @@ static int read_labels(sd_bus_message *m, const CreateOption *option, CreateOpti
 /* ---- known, but not there yet ---- */
 
 static int not_supported(const CreateOption *option, CreateOptions *o) {
-        return failure_set(&o->failure, FAILURE_NOT_SUPPORTED, "%s is not supported by this version of monoshimd", option->name);
+        return failure_set(&o->failure, FAILURE_NOT_SUPPORTED, "%s is not supported by this version of monoshimd",
+                           option->name);
 }
 
 /* Terminal and Relay: asking for none is fine. */
@@ -122,7 +127,8 @@ static int read_path_unsupported(sd_bus_message *m, const CreateOption *option, 
         if (isempty(path))
                 return 0;
         if (path[0] != '/')
-                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%s: \"%s\" is not an absolute path: invalid argument", option->name, path);
+                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: \"%s\" is not an absolute path: invalid argument", option->name, path);
 
         return not_supported(option, o);
 }
@@ -149,6 +155,7 @@ static int read_console_size(sd_bus_message *m, const CreateOption *option, Crea
 
 #define MEMBER(member) offsetof(CreateRequest, member)
 
+/* clang-format off */
 static const CreateOption option_table[] = {
         { "Spec",             "s",         read_string,           MEMBER(spec)           },
         { "Rootfs",           "a(sssas)",  read_rootfs,           0                      },
@@ -170,6 +177,7 @@ static const CreateOption option_table[] = {
         { "Relay",            "b",         read_bool_unsupported, 0                      },
         { "Labels",           "a{ss}",     read_labels,           0                      },
 };
+/* clang-format on */
 
 static const CreateOption *option_find(const char *name) {
         for (size_t i = 0; i < ELEMENTSOF(option_table); i++)
@@ -191,14 +199,16 @@ static int read_option(sd_bus_message *m, CreateOptions *o) {
 
         option = option_find(name);
         if (!option)
-                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%.128s: there is no such option: invalid argument", name);
+                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                                   "%.128s: there is no such option: invalid argument", name);
 
         r = sd_bus_message_peek_type(m, &type, &contents);
         if (r < 0)
                 return r;
         if (option->signature && !streq(contents, option->signature))
-                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT, "%s: must be of type \"%s\", not \"%s\": invalid argument",
-                                   name, option->signature, contents);
+                return failure_set(&o->failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: must be of type \"%s\", not \"%s\": invalid argument", name,
+                                   option->signature, contents);
 
         if ((r = sd_bus_message_enter_container(m, 'v', contents)) < 0 || (r = option->read(m, option, o)) < 0)
                 return r;

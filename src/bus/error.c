@@ -6,6 +6,7 @@
 
 #include <assert.h>
 
+/* clang-format off */
 static const char *const name_table[_FAILURE_KIND_MAX] = {
         [FAILURE_NONE]                = SD_BUS_ERROR_FAILED, /* never sent */
         [FAILURE_NOT_FOUND]           = MONOSHIM_ERROR("NotFound"),
@@ -19,6 +20,7 @@ static const char *const name_table[_FAILURE_KIND_MAX] = {
         [FAILURE_NOT_SUPPORTED]       = MONOSHIM_ERROR("NotSupported"),
         [FAILURE_INTERNAL]            = SD_BUS_ERROR_FAILED,
 };
+/* clang-format on */
 
 const char *failure_kind_to_error_name(FailureKind kind) {
         assert(kind >= 0 && kind < _FAILURE_KIND_MAX);
@@ -33,8 +35,10 @@ int bus_check_identifiers(const char *ns, const char *id, sd_bus_error *ret_erro
         _cleanup_(freep) char *reason = NULL;
 
         if (identifier_check(ns, &reason) < 0)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"), "invalid namespace: %s", strempty(reason));
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"), "invalid namespace: %s",
+                                         strempty(reason));
         if (identifier_check(id, &reason) < 0)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"), "invalid task id: %s", strempty(reason));
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"), "invalid task id: %s",
+                                         strempty(reason));
         return 0;
 }

@@ -21,7 +21,8 @@ static int append_value(sd_bus_message *m, const Event *e, const EventField *f, 
                 return as_variant ? sd_bus_message_append(m, "v", "t", *(const uint64_t *) p)
                                   : sd_bus_message_append(m, "t", *(const uint64_t *) p);
         case EVENT_FIELD_MOUNTS:
-                return as_variant ? sd_bus_message_append(m, "v", "a(sssas)", 0) : sd_bus_message_append(m, "a(sssas)", 0);
+                return as_variant ? sd_bus_message_append(m, "v", "a(sssas)", 0)
+                                  : sd_bus_message_append(m, "a(sssas)", 0);
         }
 
         return -EINVAL;
@@ -56,8 +57,7 @@ int event_append_dictionary(sd_bus_message *m, const Event *e) {
 
         for (const EventField *f = event_topic_fields(e->topic); f->name; f++) {
                 if ((r = sd_bus_message_open_container(m, 'e', "sv")) < 0 ||
-                    (r = sd_bus_message_append(m, "s", f->name)) < 0 ||
-                    (r = append_value(m, e, f, true)) < 0 ||
+                    (r = sd_bus_message_append(m, "s", f->name)) < 0 || (r = append_value(m, e, f, true)) < 0 ||
                     (r = sd_bus_message_close_container(m)) < 0)
                         return r;
         }

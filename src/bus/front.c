@@ -41,8 +41,8 @@ static void front_log_emit(int r, const char *what) {
                 log_warning_errno(r, "Failed to signal %s, ignoring: %m", what);
 }
 
-#define FRONT_FOREACH_LISTENER(c, f)                                    \
-        for (Connection *c = (f)->connections; c; c = c->next)          \
+#define FRONT_FOREACH_LISTENER(c, f) \
+        for (Connection *c = (f)->connections; c; c = c->next) \
                 if (connection_may_listen(c))
 
 static void front_on_container_added(void *userdata, Container *container) {
@@ -133,8 +133,9 @@ static int front_open_bus(const char *what, sd_bus **ret) {
         if (streq(what, "user"))
                 return sd_bus_open_user_with_description(ret, "user");
 
-        if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_description(bus, "bus")) < 0 || (r = sd_bus_set_address(bus, what)) < 0 ||
-            (r = sd_bus_set_bus_client(bus, true)) < 0 || (r = sd_bus_negotiate_fds(bus, true)) < 0 || (r = sd_bus_start(bus)) < 0)
+        if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_description(bus, "bus")) < 0 ||
+            (r = sd_bus_set_address(bus, what)) < 0 || (r = sd_bus_set_bus_client(bus, true)) < 0 ||
+            (r = sd_bus_negotiate_fds(bus, true)) < 0 || (r = sd_bus_start(bus)) < 0)
                 return r;
 
         *ret = TAKE_PTR(bus);
@@ -186,7 +187,8 @@ void front_on_broker_gone(Front *f) {
 
         log_warning("No connection to the message bus; containers and peers go on, trying again in %llu s.",
                     (unsigned long long) (f->reconnect_usec / USEC_PER_SEC));
-        r = sd_event_add_time_relative(f->event, &f->reconnect, CLOCK_MONOTONIC, f->reconnect_usec, 0, front_on_reconnect, f);
+        r = sd_event_add_time_relative(f->event, &f->reconnect, CLOCK_MONOTONIC, f->reconnect_usec, 0,
+                                       front_on_reconnect, f);
         if (r < 0)
                 log_error_errno(r, "Failed to arrange for a new connection to the message bus: %m");
         f->reconnect_usec = f->reconnect_usec * 2 > RECONNECT_MAX_USEC ? RECONNECT_MAX_USEC : f->reconnect_usec * 2;
@@ -211,7 +213,9 @@ int front_start(Front *f) {
 
         r = front_connect(f);
         if (r < 0)
-                return log_error_errno(r, "Failed to connect to the %s bus (use --bus=none --listen=PATH to do without): %m", f->settings->bus);
+                return log_error_errno(
+                        r, "Failed to connect to the %s bus (use --bus=none --listen=PATH to do without): %m",
+                        f->settings->bus);
 
         return 0;
 }

@@ -20,17 +20,16 @@ struct Front {
         unsigned n_peers;
         unsigned last_number;
 
-        Connection *broker;      /* the message bus, also in 'connections' */
+        Connection *broker; /* the message bus, also in 'connections' */
         sd_event_source *reconnect;
         uint64_t reconnect_usec;
-        bool name_acquired;
 
         int listen_fd;
         sd_event_source *listen_source;
-        char *listen_path;       /* to be unlinked at the end */
+        char *listen_path; /* to be unlinked at the end */
 
         int (*reload)(void *userdata, Failure *failure); /* Manager.Reload */
-        void (*ready)(void *userdata); /* the name is ours and the socket listens; called once */
+        void (*ready)(void *userdata);                   /* the name is ours and the socket listens; called once */
         void *userdata;
 };
 

@@ -10,8 +10,8 @@
 
 /* ---- properties ---- */
 
-static int property_get_services_string(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                                        void *userdata, sd_bus_error *ret_error) {
+static int property_get_services_string(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                        sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const Services *s = ((Connection *) userdata)->front->registry->services;
         const char *value;
 
@@ -29,19 +29,21 @@ static int property_get_services_string(sd_bus *bus, const char *path, const cha
         return sd_bus_message_append(reply, "s", value);
 }
 
-static int property_get_n_containers(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                                     void *userdata, sd_bus_error *ret_error) {
+static int property_get_n_containers(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                     sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         return sd_bus_message_append(reply, "u", ((Connection *) userdata)->front->registry->n_live);
 }
 
-static int property_get_n_jobs(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                               void *userdata, sd_bus_error *ret_error) {
-        return sd_bus_message_append(reply, "u", job_pool_n_jobs(((Connection *) userdata)->front->registry->services->pool));
+static int property_get_n_jobs(sd_bus *bus, const char *path, const char *interface, const char *property,
+                               sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        return sd_bus_message_append(reply, "u",
+                                     job_pool_n_jobs(((Connection *) userdata)->front->registry->services->pool));
 }
 
-static int property_get_last_sequence(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                                      void *userdata, sd_bus_error *ret_error) {
-        return sd_bus_message_append(reply, "t", eventlog_last(((Connection *) userdata)->front->registry->services->log));
+static int property_get_last_sequence(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                      sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        return sd_bus_message_append(reply, "t",
+                                     eventlog_last(((Connection *) userdata)->front->registry->services->log));
 }
 
 /* ---- containers ---- */
@@ -72,7 +74,8 @@ static int method_get_container(sd_bus_message *m, void *userdata, sd_bus_error 
 
         c = registry_find(registry, ns, id);
         if (!c)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("NotFound"), "task %s not found in namespace %s", id, ns);
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("NotFound"), "task %s not found in namespace %s",
+                                         id, ns);
 
         return reply_with_path(m, c);
 }
@@ -90,7 +93,8 @@ static int method_get_container_by_pid(sd_bus_message *m, void *userdata, sd_bus
         if (pid > 1 && pid <= INT_MAX)
                 c = registry_find_by_pid(registry, (pid_t) pid);
         if (!c)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("NotFound"), "process %u belongs to no container: not found", pid);
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("NotFound"),
+                                         "process %u belongs to no container: not found", pid);
 
         return reply_with_path(m, c);
 }
@@ -103,8 +107,9 @@ static int append_container(sd_bus_message *reply, const Container *c) {
         if (r < 0)
                 return r;
 
-        return sd_bus_message_append(reply, "(sssuo)", container_get_namespace(c), c->id, process_get_status(&c->init),
-                                     c->init.pid > 0 ? (uint32_t) c->init.pid : 0, path);
+        return sd_bus_message_append(reply, "(sssuo)", container_get_namespace(c), c->id,
+                                     process_get_status(&c->init), c->init.pid > 0 ? (uint32_t) c->init.pid : 0,
+                                     path);
 }
 
 static int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -112,7 +117,8 @@ static int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_erro
         Registry *registry = ((Connection *) userdata)->front->registry;
         int r;
 
-        if ((r = sd_bus_message_new_method_return(m, &reply)) < 0 || (r = sd_bus_message_open_container(reply, 'a', "(sssuo)")) < 0)
+        if ((r = sd_bus_message_new_method_return(m, &reply)) < 0 ||
+            (r = sd_bus_message_open_container(reply, 'a', "(sssuo)")) < 0)
                 return r;
 
         REGISTRY_FOREACH(c, registry) {
@@ -135,7 +141,8 @@ static int append_event(void *userdata, const Event *e) {
         int r;
 
         if ((r = sd_bus_message_open_container(reply, 'r', "tstssa{sv}")) < 0 ||
-            (r = sd_bus_message_append(reply, "tstss", e->sequence, event_topic_to_string(e->topic), e->time_usec, e->ns, e->container_id)) < 0 ||
+            (r = sd_bus_message_append(reply, "tstss", e->sequence, event_topic_to_string(e->topic), e->time_usec,
+                                       e->ns, e->container_id)) < 0 ||
             (r = event_append_dictionary(reply, e)) < 0)
                 return r;
 
@@ -164,7 +171,8 @@ static int method_get_events(sd_bus_message *m, void *userdata, sd_bus_error *re
 }
 
 static int method_subscribe_events(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        return sd_bus_error_set(ret_error, MONOSHIM_ERROR("NotSupported"), "SubscribeEvents is not supported by this version of monoshimd, "
+        return sd_bus_error_set(ret_error, MONOSHIM_ERROR("NotSupported"),
+                                "SubscribeEvents is not supported by this version of monoshimd, "
                                 "listen to the signals and use GetEvents");
 }
 
@@ -192,34 +200,48 @@ const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("NJobs", "u", property_get_n_jobs, 0, 0),
         SD_BUS_PROPERTY("LastSequence", "t", property_get_last_sequence, 0, 0),
 
-        SD_BUS_METHOD_WITH_ARGS("CreateContainer", SD_BUS_ARGS("s", namespace, "s", id, "s", bundle, "a{sv}", options),
-                                SD_BUS_RESULT("o", container, "u", pid), manager_method_create_container, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS(
+                "CreateContainer", SD_BUS_ARGS("s", namespace, "s", id, "s", bundle, "a{sv}", options),
+                SD_BUS_RESULT("o", container, "u", pid), manager_method_create_container, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetContainer", SD_BUS_ARGS("s", namespace, "s", id), SD_BUS_RESULT("o", container),
                                 method_get_container, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetContainerByPID", SD_BUS_ARGS("u", pid), SD_BUS_RESULT("o", container),
                                 method_get_container_by_pid, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListContainers", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sssuo)", containers),
                                 method_list_containers, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("GetEvents", SD_BUS_ARGS("t", after, "u", max), SD_BUS_RESULT("b", complete, "a(tstssa{sv})", events),
-                                method_get_events, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("SubscribeEvents", SD_BUS_ARGS("t", after, "a{sv}", options), SD_BUS_RESULT("h", events),
-                                method_subscribe_events, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetEvents", SD_BUS_ARGS("t", after, "u", max),
+                                SD_BUS_RESULT("b", complete, "a(tstssa{sv})", events), method_get_events,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SubscribeEvents", SD_BUS_ARGS("t", after, "a{sv}", options),
+                                SD_BUS_RESULT("h", events), method_subscribe_events, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_reload,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
 
-        SD_BUS_SIGNAL_WITH_ARGS("TaskCreate", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", bundle,
-                                "a(sssas)", rootfs, "s", stdin, "s", stdout, "s", stderr, "b", terminal, "s", checkpoint, "u", pid), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("TaskStart", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "u", pid), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskCreate",
+                                SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", bundle, "a(sssas)",
+                                            rootfs, "s", stdin, "s", stdout, "s", stderr, "b", terminal, "s",
+                                            checkpoint, "u", pid),
+                                0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskStart", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "u", pid),
+                                0),
         SD_BUS_SIGNAL_WITH_ARGS("TaskOOM", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("TaskExit", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", id, "u", pid,
-                                "u", exit_status, "t", exited_at), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("TaskDelete", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", id, "u", pid,
-                                "u", exit_status, "t", exited_at), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("TaskExecAdded", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", exec_id), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("TaskExecStarted", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", exec_id,
-                                "u", pid), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskExit",
+                                SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", id, "u", pid, "u",
+                                            exit_status, "t", exited_at),
+                                0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskDelete",
+                                SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", id, "u", pid, "u",
+                                            exit_status, "t", exited_at),
+                                0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskExecAdded",
+                                SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", exec_id), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskExecStarted",
+                                SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", exec_id, "u", pid),
+                                0),
         SD_BUS_SIGNAL_WITH_ARGS("TaskPaused", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id), 0),
         SD_BUS_SIGNAL_WITH_ARGS("TaskResumed", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id), 0),
-        SD_BUS_SIGNAL_WITH_ARGS("TaskCheckpointed", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", checkpoint), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("TaskCheckpointed",
+                                SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", checkpoint), 0),
 
         SD_BUS_VTABLE_END
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Our interfaces: one file each, holding its vtable and methods. The userdata of Manager is the Connection, of Container and Process the object. */
+/* Our interfaces: one file each, holding its vtable and methods. The userdata of Manager is the Connection, of
+ * Container and Process the object. */
 
 #include "bus/connection.h"
 #include "core/event.h"

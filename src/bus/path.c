@@ -17,7 +17,8 @@ int process_path_encode(const Process *p, char **ret) {
         if (p == &p->container->init)
                 return container_path_encode(p->container, ret);
 
-        return sd_bus_path_encode_many(ret, PROCESS_TEMPLATE, container_get_namespace(p->container), p->container->id, p->id);
+        return sd_bus_path_encode_many(ret, PROCESS_TEMPLATE, container_get_namespace(p->container), p->container->id,
+                                       p->id);
 }
 
 Container *container_path_find(Registry *registry, const char *path) {
@@ -42,7 +43,8 @@ static bool is_method_of(sd_bus *bus, const char *path, const char *interface) {
         return m && sd_bus_message_is_method_call(m, interface, NULL) && streq_ptr(sd_bus_message_get_path(m), path);
 }
 
-static int object_found(sd_bus *bus, const char *path, const char *interface, void *object, void **ret_found, sd_bus_error *ret_error) {
+static int object_found(sd_bus *bus, const char *path, const char *interface, void *object, void **ret_found,
+                        sd_bus_error *ret_error) {
         if (object) {
                 *ret_found = object;
                 return 1;
@@ -54,19 +56,23 @@ static int object_found(sd_bus *bus, const char *path, const char *interface, vo
         return 0;
 }
 
-int container_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *ret_error) {
+int container_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                          sd_bus_error *ret_error) {
         Connection *c = userdata;
 
-        return object_found(bus, path, interface, container_path_find(c->front->registry, path), ret_found, ret_error);
+        return object_found(bus, path, interface, container_path_find(c->front->registry, path), ret_found,
+                            ret_error);
 }
 
-int process_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *ret_error) {
+int process_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                        sd_bus_error *ret_error) {
         Connection *c = userdata;
 
         return object_found(bus, path, interface, process_path_find(c->front->registry, path), ret_found, ret_error);
 }
 
-int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *ret_error) {
+int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes,
+                             sd_bus_error *ret_error) {
         Registry *registry = ((Connection *) userdata)->front->registry;
         _cleanup_(strv_freep) char **nodes = NULL;
         size_t n = 0;

@@ -13,8 +13,12 @@ int process_path_encode(const Process *p, char **ret);
 Container *container_path_find(Registry *registry, const char *path);
 Process *process_path_find(Registry *registry, const char *path);
 
-/* sd_bus_object_find_t for the two interfaces, and sd_bus_node_enumerator_t for both; userdata is the Connection. A path that names nothing
- * makes a call of our own methods fail with NotFound, while Properties and Introspectable answer as sd-bus does. */
-int container_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *ret_error);
-int process_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *ret_error);
-int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *ret_error);
+/* sd_bus_object_find_t for the two interfaces, and sd_bus_node_enumerator_t for both; userdata is the Connection. A
+ * path that names nothing makes a call of our own methods fail with NotFound, while Properties and Introspectable
+ * answer as sd-bus does. */
+int container_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                          sd_bus_error *ret_error);
+int process_object_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                        sd_bus_error *ret_error);
+int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes,
+                             sd_bus_error *ret_error);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Our own socket: D-Bus peer to peer.
  *
- * busctl and most client libraries know nothing but buses: they say Hello, add matches, ask for name owners. So each peer finds a bus
- * of two: itself, ":1.N", and us, ":1.0" alias org.monoshim1. Matches need not be kept, since every peer is told everything. */
+ * busctl and most client libraries know nothing but buses: they say Hello, add matches, ask for name owners. So each
+ * peer finds a bus of two: itself, ":1.N", and us, ":1.0" alias org.monoshim1. Matches need not be kept, since every
+ * peer is told everything. */
 
 #include "bus/peer.h"
 #include "bus/auth.h"
@@ -20,6 +21,7 @@
 #define DRIVER_PATH "/org/freedesktop/DBus"
 #define OWN_UNIQUE_NAME ":1.0"
 #define PEER_NAME_LENGTH 16
+#define SILENCE_USEC USEC_PER_SEC
 
 /* ---- the driver ---- */
 
@@ -51,17 +53,18 @@ static int driver_new_reply(sd_bus_message *m, sd_bus_message **ret) {
         return sd_bus_message_set_sender(*ret, DRIVER_NAME);
 }
 
-#define driver_reply(m, ...)                                                            \
-        ({                                                                              \
-                _cleanup_(sd_bus_message_unrefp) sd_bus_message *_reply = NULL;         \
-                int _r = driver_new_reply(m, &_reply);                                  \
-                _r = _r < 0 ? _r : sd_bus_message_append(_reply, __VA_ARGS__);          \
-                _r = _r < 0 ? _r : sd_bus_message_send(_reply);                         \
-                _r < 0 ? _r : 1;                                                        \
+#define driver_reply(m, ...) \
+        ({ \
+                _cleanup_(sd_bus_message_unrefp) sd_bus_message *_reply = NULL; \
+                int _r = driver_new_reply(m, &_reply); \
+                _r = _r < 0 ? _r : sd_bus_message_append(_reply, __VA_ARGS__); \
+                _r = _r < 0 ? _r : sd_bus_message_send(_reply); \
+                _r < 0 ? _r : 1; \
         })
 
 static int driver_no_owner(sd_bus_message *m, const char *name) {
-        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER, "Nobody here is called %s, only " BUS_NAME ".", name);
+        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
+                                          "Nobody here is called %s, only " BUS_NAME ".", name);
 }
 
 static int driver_hello(Connection *c, sd_bus_message *m) {
@@ -137,7 +140,8 @@ static int driver_get_credentials(Connection *c, sd_bus_message *m) {
         if (streq(name, buffer))
                 return driver_reply(m, "a{sv}", 1, "UnixUserID", "u", (uint32_t) c->uid);
 
-        return driver_reply(m, "a{sv}", 2, "ProcessID", "u", (uint32_t) getpid(), "UnixUserID", "u", (uint32_t) geteuid());
+        return driver_reply(m, "a{sv}", 2, "ProcessID", "u", (uint32_t) getpid(), "UnixUserID", "u",
+                            (uint32_t) geteuid());
 }
 
 static int driver_get_user(Connection *c, sd_bus_message *m) {
@@ -190,6 +194,7 @@ static int driver_become_monitor(Connection *c, sd_bus_message *m) {
         return r < 0 ? r : 1;
 }
 
+/* clang-format off */
 static const struct {
         const char *interface;
         const char *member;
@@ -209,28 +214,34 @@ static const struct {
         { DRIVER_NAME,               "GetConnectionUnixProcessID", "s",   driver_get_process      },
         { DRIVER_NAME ".Monitoring", "BecomeMonitor",              "asu", driver_become_monitor   },
 };
+/* clang-format on */
 
 static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         const char *interface = sd_bus_message_get_interface(m), *member = sd_bus_message_get_member(m);
         Connection *c = userdata;
         uint8_t type;
 
-        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !interface || !member)
+        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
+                return 0;
+
+        c->has_spoken = true;
+        if (!interface || !member)
                 return 0;
 
         for (size_t i = 0; i < ELEMENTSOF(driver_table); i++)
                 if (streq(driver_table[i].interface, interface) && streq(driver_table[i].member, member)) {
                         if (!sd_bus_message_has_signature(m, driver_table[i].signature))
-                                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_INVALID_ARGS, "%s.%s takes arguments of type \"%s\".",
-                                                                  interface, member, driver_table[i].signature);
+                                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_INVALID_ARGS,
+                                                                  "%s.%s takes arguments of type \"%s\".", interface,
+                                                                  member, driver_table[i].signature);
                         return driver_table[i].answer(c, m);
                 }
 
         return 0;
 }
 
-/* A client may send its first call in one piece with the end of the authentication. sd-bus has then read it already, but looks at
- * it no sooner than when more arrives: so it is asked to, once the connection stands. */
+/* A client may send its first call in one piece with the end of the authentication. sd-bus has then read it already,
+ * but looks at it no sooner than when more arrives: so it is asked to, once the connection stands. */
 static int peer_on_connected_later(sd_event_source *source, void *userdata) {
         Connection *c = userdata;
 
@@ -246,11 +257,24 @@ static int peer_on_connected(sd_bus_message *m, void *userdata, sd_bus_error *re
         return sd_event_add_defer(c->front->event, &c->connected, peer_on_connected_later, c);
 }
 
+/* It says no Hello, so it does not believe to be on a bus, and needs not be spared signals before the answer. */
+static int peer_on_silence(sd_event_source *source, uint64_t usec, void *userdata) {
+        Connection *c = userdata;
+
+        c->has_spoken = true;
+        return 0;
+}
+
 int peer_attach_driver(Connection *c) {
         int r;
 
-        r = sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Connected",
-                                peer_on_connected, c);
+        r = sd_event_add_time_relative(c->front->event, &c->silence, CLOCK_MONOTONIC, SILENCE_USEC, 0,
+                                       peer_on_silence, c);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+                                "Connected", peer_on_connected, c);
         if (r < 0)
                 return r;
 
@@ -287,7 +311,8 @@ static int peer_new(Front *f, int fd) {
 
         (void) sd_bus_set_description(bus, "peer");
         if ((r = sd_id128_randomize(&id)) < 0 || (r = sd_bus_set_server(bus, true, id)) < 0 ||
-            (r = sd_bus_negotiate_fds(bus, true)) < 0 || (r = sd_bus_set_connected_signal(bus, true)) < 0 || (r = sd_bus_start(bus)) < 0)
+            (r = sd_bus_negotiate_fds(bus, true)) < 0 || (r = sd_bus_set_connected_signal(bus, true)) < 0 ||
+            (r = sd_bus_start(bus)) < 0)
                 return r;
 
         return connection_new(&c, f, TAKE_PTR(bus), true, credentials.uid);
@@ -315,7 +340,8 @@ static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t reve
         return 0;
 }
 
-/* A socket file of somebody who does not answer any more is in the way; any other kind of file is not ours to remove. */
+/* A socket file of somebody who does not answer any more is in the way; any other kind of file is not ours to remove.
+ */
 static int remove_stale_socket(const struct sockaddr_un *address) {
         _cleanup_(safe_closep) int fd = -EBADF;
         struct stat st;
@@ -341,8 +367,9 @@ int peer_listen(Front *f, const char *path) {
         int r;
 
         if (strlen(path) >= sizeof(address.sun_path))
-                return log_error_errno(ENAMETOOLONG, "Failed to listen on %s, a socket's path has at most %zu characters: %m",
-                                       path, sizeof(address.sun_path) - 1);
+                return log_error_errno(ENAMETOOLONG,
+                                       "Failed to listen on %s, a socket's path has at most %zu characters: %m", path,
+                                       sizeof(address.sun_path) - 1);
         strcpy(address.sun_path, path);
 
         r = remove_stale_socket(&address);

@@ -13,43 +13,45 @@
 
 /* ---- properties ---- */
 
-static int property_get_pid(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                            void *userdata, sd_bus_error *ret_error) {
+static int property_get_pid(sd_bus *bus, const char *path, const char *interface, const char *property,
+                            sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const Process *p = userdata;
 
         return sd_bus_message_append(reply, "u", p->pid > 0 ? (uint32_t) p->pid : 0);
 }
 
-static int property_get_status(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                               void *userdata, sd_bus_error *ret_error) {
+static int property_get_status(sd_bus *bus, const char *path, const char *interface, const char *property,
+                               sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         return sd_bus_message_append(reply, "s", process_get_status(userdata));
 }
 
 /* An exit that was seen but not told yet is not shown either: Status, event and these change together. */
-static int property_get_exit_status(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                                    void *userdata, sd_bus_error *ret_error) {
+static int property_get_exit_status(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                    sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const Process *p = userdata;
 
         return sd_bus_message_append(reply, "u", p->state == PROCESS_STOPPED ? p->exit_status : 0);
 }
 
-static int property_get_exited_at(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                                  void *userdata, sd_bus_error *ret_error) {
+static int property_get_exited_at(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                  sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const Process *p = userdata;
 
         return sd_bus_message_append(reply, "t", p->state == PROCESS_STOPPED ? p->exited_at : 0);
 }
 
-static int property_get_stream(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                               void *userdata, sd_bus_error *ret_error) {
-        size_t i = streq(property, "Stdin") ? STDIN_FILENO : streq(property, "Stdout") ? STDOUT_FILENO : STDERR_FILENO;
+static int property_get_stream(sd_bus *bus, const char *path, const char *interface, const char *property,
+                               sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        size_t i = streq(property, "Stdin")    ? STDIN_FILENO
+                   : streq(property, "Stdout") ? STDOUT_FILENO
+                                               : STDERR_FILENO;
         const Process *p = userdata;
 
         return sd_bus_message_append(reply, "s", stream_to_string(&p->streams[i]));
 }
 
-static int property_get_terminal(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                                 void *userdata, sd_bus_error *ret_error) {
+static int property_get_terminal(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                 sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const Process *p = userdata;
 
         return sd_bus_message_append(reply, "b", (int) p->terminal);
@@ -83,8 +85,8 @@ int process_emit_changed(sd_bus *bus, const Process *p, unsigned changes) {
 /* ---- methods that queue ---- */
 
 /* Keeps the message and queues the verb. After this the process may be gone. */
-static int process_submit(sd_bus_message *m, Process *p, OperationKind kind, unsigned signal, bool all, OperationDone done,
-                          sd_bus_error *ret_error) {
+static int process_submit(sd_bus_message *m, Process *p, OperationKind kind, unsigned signal, bool all,
+                          OperationDone done, sd_bus_error *ret_error) {
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         Call *call;
 
@@ -123,7 +125,8 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
                 return r;
         if (signal < 1 || signal > SIGNAL_MAX)
                 return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"),
-                                         "signal: %u is no signal, they go from 1 to %d: invalid argument", signal, SIGNAL_MAX);
+                                         "signal: %u is no signal, they go from 1 to %d: invalid argument", signal,
+                                         SIGNAL_MAX);
 
         return process_submit(m, userdata, OPERATION_KILL, signal, all, on_killed, ret_error);
 }
@@ -180,7 +183,8 @@ static int method_close_io(sd_bus_message *m, void *userdata, sd_bus_error *ret_
 }
 
 static int no_terminal(const Process *p, sd_bus_error *ret_error) {
-        return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("FailedPrecondition"), "process %s has no terminal: failed precondition", p->id);
+        return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("FailedPrecondition"),
+                                 "process %s has no terminal: failed precondition", p->id);
 }
 
 static int method_resize_pty(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -199,8 +203,8 @@ static int method_open_pidfd(sd_bus_message *m, void *userdata, sd_bus_error *re
         if (fd == -ESRCH)
                 return sd_bus_error_set(ret_error, MONOSHIM_ERROR("NotFound"), "process already finished: not found");
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("ResourceExhausted"), "Failed to open a pidfd of process %s: %s",
-                                         p->id, strerror(-fd));
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("ResourceExhausted"),
+                                         "Failed to open a pidfd of process %s: %s", p->id, strerror(-fd));
         if (fd < 0)
                 return fd;
 
@@ -221,18 +225,22 @@ const sd_bus_vtable process_vtable[] = {
         SD_BUS_PROPERTY("Stderr", "s", property_get_stream, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Terminal", "b", property_get_terminal, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 
-        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", pid), method_start, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("u", signal, "b", all), SD_BUS_NO_RESULT, method_kill, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", pid, "u", exit_status, "t", exited_at), method_delete,
+        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", pid), method_start,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("u", signal, "b", all), SD_BUS_NO_RESULT, method_kill,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", pid, "u", exit_status, "t", exited_at),
+                                method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Wait", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", exit_status, "t", exited_at), method_wait,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("ResizePty", SD_BUS_ARGS("q", width, "q", height), SD_BUS_NO_RESULT, method_resize_pty,
+        SD_BUS_METHOD_WITH_ARGS("ResizePty", SD_BUS_ARGS("q", width, "q", height), SD_BUS_NO_RESULT,
+                                method_resize_pty, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CloseIO", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_close_io,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("CloseIO", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_close_io, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("OpenTerminal", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", terminal), method_open_terminal,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("OpenPidFD", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", pidfd), method_open_pidfd, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenPidFD", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", pidfd), method_open_pidfd,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
 
         SD_BUS_VTABLE_END
 };

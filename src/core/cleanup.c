@@ -42,7 +42,8 @@ static void removal_on_done(void *userdata, int result) {
         _cleanup_(freep) Removal *removal = userdata;
 
         if (result < 0)
-                log_warning_errno(result, "Failed to remove %s/%s completely, leaving the rest: %m", removal->ns, removal->name);
+                log_warning_errno(result, "Failed to remove %s/%s completely, leaving the rest: %m", removal->ns,
+                                  removal->name);
         else if (!registry_has_namespace(removal->registry, removal->ns))
                 (void) unlinkat(removal->base_fd, removal->ns, AT_REMOVEDIR);
 }
@@ -66,7 +67,8 @@ static void removal_start(Registry *registry, int base_fd, const char *ns, int n
         }
 }
 
-/* Renames a folder to ".ID", or ".ID~N" while an older one is still being removed: no identifier begins with a dot or holds a tilde. */
+/* Renames a folder to ".ID", or ".ID~N" while an older one is still being removed: no identifier begins with a dot or
+ * holds a tilde. */
 static int folder_hide(int ns_fd, const char *id, char ret[static 2 * IDENTIFIER_MAX]) {
         for (unsigned i = 0; i < HIDDEN_TRIES; i++) {
                 if (i == 0)
@@ -109,7 +111,9 @@ static void folder_remove(Container *c, int base_fd, const char *base) {
         if (ns_fd == -ENOENT)
                 return;
         if (ns_fd < 0) {
-                (void) container_log(c, LOG_WARNING, ns_fd, "Failed to open %s/%s to remove the container's folder, leaving it: %m", base, ns);
+                (void) container_log(c, LOG_WARNING, ns_fd,
+                                     "Failed to open %s/%s to remove the container's folder, leaving it: %m", base,
+                                     ns);
                 return;
         }
 
@@ -130,7 +134,8 @@ void cleanup_remove_folders(Container *c) {
         folder_remove(c, s->state_fd, s->state_directory);
         folder_remove(c, s->root_fd, s->root_directory);
 
-        /* The runtime makes its ROOT/NS and never removes it. Below a root of the client's own it is not ours to remove. */
+        /* The runtime makes its ROOT/NS and never removes it. Below a root of the client's own it is not ours to
+         * remove. */
         runtime_root = strdup_printf("%s/%s", s->runtime_root, container_get_namespace(c));
         if (runtime_root && registry_is_last_of_namespace(c))
                 (void) rmdir(runtime_root);
@@ -200,20 +205,22 @@ static int undo_on_cgroups(sd_event_source *source, uint64_t usec, void *userdat
         r = cgroup_remove_empty(op->cgroups);
         if (r > 0 && clock_get_monotonic() < op->give_up_usec) {
                 op->timer = sd_event_source_disable_unref(op->timer);
-                r = sd_event_add_time_relative(c->services->event, &op->timer, CLOCK_MONOTONIC, CGROUP_RETRY_USEC, 1000,
-                                               undo_on_cgroups, op);
+                r = sd_event_add_time_relative(c->services->event, &op->timer, CLOCK_MONOTONIC, CGROUP_RETRY_USEC,
+                                               1000, undo_on_cgroups, op);
                 if (r >= 0)
                         return 0;
         }
         if (r != 0)
-                (void) container_log(c, LOG_WARNING, 0, "A control group of the failed create is in use and could not be removed, leaving it.");
+                (void) container_log(
+                        c, LOG_WARNING, 0,
+                        "A control group of the failed create is in use and could not be removed, leaving it.");
 
         undo_finish(op);
         return 0;
 }
 
-/* A runtime that was killed half-way has told nobody which cgroups it had made: those its children were in, and those that the container would
- * have had. Only empty ones can go. */
+/* A runtime that was killed half-way has told nobody which cgroups it had made: those its children were in, and those
+ * that the container would have had. Only empty ones can go. */
 static void undo_list_cgroups(Operation *op) {
         _cleanup_(strv_freep) char **expected = NULL;
         Container *c = op->container;
@@ -240,8 +247,8 @@ static void undo_on_runtime(Operation *op, const JobResult *result) {
 static void stray_on_reaped(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
 }
 
-/* The runtime may have left its pid file and died before it had written down anything else. The number is only believed if it is that of
- * a child of ours which nobody else watches: then it cannot be anybody else's. */
+/* The runtime may have left its pid file and died before it had written down anything else. The number is only
+ * believed if it is that of a child of ours which nobody else watches: then it cannot be anybody else's. */
 static void undo_kill_stray(Container *c) {
         _cleanup_(safe_closep) int dir_fd = container_open_state_directory(c);
         _cleanup_(freep) char *text = NULL;
@@ -254,8 +261,8 @@ static void undo_kill_stray(Container *c) {
                 return;
         }
 
-        if (dir_fd < 0 || file_read_beneath(dir_fd, "init.pid", 64, &text, &size) < 0 || parse_uint64(text, &pid) < 0 ||
-            pid <= 1 || pid > INT32_MAX)
+        if (dir_fd < 0 || file_read_beneath(dir_fd, "init.pid", 64, &text, &size) < 0 ||
+            parse_uint64(text, &pid) < 0 || pid <= 1 || pid > INT32_MAX)
                 return;
         if (pid_read_stat((pid_t) pid, &stat) < 0 || stat.parent != getpid())
                 return;
@@ -279,7 +286,8 @@ void cleanup_undo_create(Operation *op, bool runtime_was_run) {
 
         r = cleanup_run_delete_force(op, undo_on_runtime);
         if (r < 0) {
-                (void) container_log(c, LOG_WARNING, r, "Failed to run the runtime to undo a failed create, going on: %m");
+                (void) container_log(c, LOG_WARNING, r,
+                                     "Failed to run the runtime to undo a failed create, going on: %m");
                 undo_continue(op);
         }
 }
@@ -321,7 +329,8 @@ int cleanup_dead(Container *c) {
 
         r = cleanup_run_delete_force(op, dead_on_runtime);
         if (r < 0) {
-                (void) container_log(c, LOG_WARNING, r, "Failed to run the runtime to clean up a dead container, going on: %m");
+                (void) container_log(c, LOG_WARNING, r,
+                                     "Failed to run the runtime to clean up a dead container, going on: %m");
                 dead_finish(op);
         }
         return 0;

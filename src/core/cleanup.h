@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Taking away what is ours: folders of a container, the remains of a failed create, containers found dead after a restart. */
+/* Taking away what is ours: folders of a container, the remains of a failed create, containers found dead after a
+ * restart. */
 
 #include "core/container.h"
 #include "core/operation.h"
 
-/* Removes STATE/NS/ID and ROOT/NS/ID: renamed to a hidden name at once, so that the id is free again, then taken away; what holds more than
- * files of ours goes in a child process. Empty folders of the namespace go with its last container. Failures are logged. */
+/* Removes STATE/NS/ID and ROOT/NS/ID: renamed to a hidden name at once, so that the id is free again, then taken
+ * away; what holds more than files of ours goes in a child process. Empty folders of the namespace go with its last
+ * container. Failures are logged. */
 void cleanup_remove_folders(Container *c);
 
-/* Removes a hidden leftover 'name' of the namespace's folder, in a child process. 'base_fd' is STATE or ROOT, 'ns_fd' its folder 'ns'. */
+/* Removes a hidden leftover 'name' of the namespace's folder, in a child process. 'base_fd' is STATE or ROOT, 'ns_fd'
+ * its folder 'ns'. */
 void cleanup_remove_leftover(Registry *registry, int base_fd, const char *ns, int ns_fd, const char *name);
 
-/* Removes log.json, so that what the next runtime command writes there is its own, and the file's size stays bounded. */
+/* Removes log.json, so that what the next runtime command writes there is its own, and the file's size stays bounded.
+ */
 int cleanup_forget_log(const Container *c);
 
-/* Undoes a create that failed or was found half-done: kills what it may have started, "delete --force", cgroups, folders; then answers with the
- * operation's failure. The container is freed. 'runtime_was_run' is false if the runtime cannot know of it. */
+/* Undoes a create that failed or was found half-done: kills what it may have started, "delete --force", cgroups,
+ * folders; then answers with the operation's failure. The container is freed. 'runtime_was_run' is false if the
+ * runtime cannot know of it. */
 void cleanup_undo_create(Operation *op, bool runtime_was_run);
 
-/* Cleans up after a container that was found dead (containerd runtime/v1/linux/runtime.go, cleanupAfterDeadShim): "delete --force", TaskExit unless
- * it was told before, TaskDelete, folders. The container must be CONTAINER_CLEANING. It is freed in the end. */
+/* Cleans up after a container that was found dead (containerd runtime/v1/linux/runtime.go, cleanupAfterDeadShim):
+ * "delete --force", TaskExit unless it was told before, TaskDelete, folders. The container must be
+ * CONTAINER_CLEANING. It is freed in the end. */
 int cleanup_dead(Container *c);
 
 /* After a restart: asks the runtime whether a container that we know as created has been started meanwhile. */

@@ -86,7 +86,8 @@ int container_log(const Container *c, int level, int error, const char *format, 
 }
 
 char *container_state_path(const Container *c, const char *name) {
-        return strdup_printf("%s/%s/%s%s%s", c->services->state_directory, c->ns->name, c->id, name ? "/" : "", strempty(name));
+        return strdup_printf("%s/%s/%s%s%s", c->services->state_directory, c->ns->name, c->id, name ? "/" : "",
+                             strempty(name));
 }
 
 char *container_relative_path(const Container *c) {
@@ -129,7 +130,8 @@ int container_save(Container *c) {
 }
 
 static void container_log_unsaved(Container *c, int r) {
-        (void) container_log(c, LOG_ERR, r, "Failed to write %s, going on and trying again every second: %m", STATE_FILE);
+        (void) container_log(c, LOG_ERR, r, "Failed to write %s, going on and trying again every second: %m",
+                             STATE_FILE);
         registry_retry_save(c->registry);
 }
 
@@ -224,7 +226,8 @@ int container_publish(Container *c) {
         if (c->init.pid > 0) {
                 r = registry_index_process(c->registry, &c->init);
                 if (r < 0)
-                        (void) container_log(c, LOG_WARNING, r, "Failed to index process %d, ignoring: %m", (int) c->init.pid);
+                        (void) container_log(c, LOG_WARNING, r, "Failed to index process %d, ignoring: %m",
+                                             (int) c->init.pid);
         }
 
         c->services->observer.container_added(c->services->observer.userdata, c);
@@ -250,7 +253,8 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         p->exited = true;
         p->exit_status = exit_status;
         p->exited_at = when_usec;
-        (void) container_log(c, LOG_DEBUG, 0, "Process %d has exited with status %" PRIu32 ".", (int) p->pid, exit_status);
+        (void) container_log(c, LOG_DEBUG, 0, "Process %d has exited with status %" PRIu32 ".", (int) p->pid,
+                             exit_status);
 
         container_dispatch(c);
 }

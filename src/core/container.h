@@ -3,9 +3,9 @@
 
 /* One container: what it was made of, its init process, and the queue of operations on it.
  *
- * Operations of one container run one at a time, in the order of their arrival; those of different containers run side by side. While a
- * runtime command runs, the exit of the container's processes is only recorded; it is published when the operation is over,
- * so that a start always comes before its exit. */
+ * Operations of one container run one at a time, in the order of their arrival; those of different containers run
+ * side by side. While a runtime command runs, the exit of the container's processes is only recorded; it is published
+ * when the operation is over, so that a start always comes before its exit. */
 
 #include "core/event.h"
 #include "core/failure.h"
@@ -23,10 +23,10 @@ typedef struct Operation Operation;
 typedef struct Registry Registry;
 
 typedef enum ContainerPhase {
-        CONTAINER_CREATING,     /* its id is taken, but nobody can see it yet */
+        CONTAINER_CREATING, /* its id is taken, but nobody can see it yet */
         CONTAINER_LIVE,
-        CONTAINER_CLEANING,     /* found dead after a restart: being cleaned up, nobody can see it */
-        CONTAINER_DELETED,      /* only the operations that still wait are refused, then it goes */
+        CONTAINER_CLEANING, /* found dead after a restart: being cleaned up, nobody can see it */
+        CONTAINER_DELETED,  /* only the operations that still wait are refused, then it goes */
 } ContainerPhase;
 
 struct Container {
@@ -38,27 +38,27 @@ struct Container {
 
         char *bundle;
         char *runtime;
-        char *runtime_root;     /* with the namespace appended */
-        char **labels;          /* key, value, key, value, ... */
-        char *control_group;    /* where its init is */
-        char *cgroups_path;     /* linux.cgroupsPath of its config.json, or NULL */
+        char *runtime_root;  /* with the namespace appended */
+        char **labels;       /* key, value, key, value, ... */
+        char *control_group; /* where its init is */
+        char *cgroups_path;  /* linux.cgroupsPath of its config.json, or NULL */
         uint64_t created_at;
         uint64_t oom_kills;
         bool owns_bundle;
         bool systemd_cgroup;
         bool no_pivot_root;
         bool no_new_keyring;
-        bool kill_all_on_exit;  /* it has no pid namespace of its own */
+        bool kill_all_on_exit; /* it has no pid namespace of its own */
 
         Process init;
 
-        Operation *operation;   /* the one that runs */
-        Operation *queue;       /* those that wait */
+        Operation *operation; /* the one that runs */
+        Operation *queue;     /* those that wait */
         unsigned n_queued;
         bool dispatching;
 
-        char *last_event;       /* the record of its newest event, which state.json repeats */
-        bool unsaved;           /* state.json could not be written; tried again by the registry */
+        char *last_event; /* the record of its newest event, which state.json repeats */
+        bool unsaved;     /* state.json could not be written; tried again by the registry */
 
         UT_hash_handle by_name; /* registry::containers */
 };
@@ -84,9 +84,9 @@ int container_open_state_directory(const Container *c);
 /* Fills in what every runtime invocation shares. ret_log is to be freed by the caller and must outlive *ret. */
 int container_get_runtime(const Container *c, Runtime *ret, char **ret_log);
 
-/* Writes state.json, then records and signals an event of this topic, then tells of the changed properties: the only way in which a
- * container changes in others' eyes. -errno only if 'must_save' and state.json could not be written: then nothing has happened.
- * Otherwise a full disk is logged, remembered, and tried again. */
+/* Writes state.json, then records and signals an event of this topic, then tells of the changed properties: the only
+ * way in which a container changes in others' eyes. -errno only if 'must_save' and state.json could not be written:
+ * then nothing has happened. Otherwise a full disk is logged, remembered, and tried again. */
 int container_commit(Container *c, EventTopic topic, const Process *subject, unsigned changes, bool must_save);
 
 /* Writes state.json alone; -errno. container_save_soon() logs a failure and sees to it that it is tried again. */

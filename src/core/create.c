@@ -50,10 +50,11 @@ static int check_names(Registry *registry, const CreateRequest *q, Failure *fail
 static int check_runtime(const CreateRequest *q, Failure *failure) {
         if (q->runtime && (q->runtime[0] == 0 || (q->runtime[0] != '/' && strchr(q->runtime, '/'))))
                 return failure_set(failure, FAILURE_INVALID_ARGUMENT,
-                                   "Runtime: \"%s\" is neither a plain name nor an absolute path: invalid argument", q->runtime);
+                                   "Runtime: \"%s\" is neither a plain name nor an absolute path: invalid argument",
+                                   q->runtime);
         if (q->runtime_root && q->runtime_root[0] != '/')
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "RuntimeRoot: \"%s\" is not an absolute path: invalid argument",
-                                   q->runtime_root);
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "RuntimeRoot: \"%s\" is not an absolute path: invalid argument", q->runtime_root);
         return 0;
 }
 
@@ -63,9 +64,9 @@ static int read_config(const CreateRequest *q, BundleConfig *ret, Failure *failu
         int r;
 
         if (has_bundle == !!q->spec)
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, has_bundle ?
-                                   "bundle and Spec: only one of them can be given: invalid argument" :
-                                   "bundle: neither a bundle nor a Spec was given: invalid argument");
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   has_bundle ? "bundle and Spec: only one of them can be given: invalid argument"
+                                              : "bundle: neither a bundle nor a Spec was given: invalid argument");
 
         if (has_bundle)
                 r = bundle_config_read(q->bundle, ret, &reason);
@@ -82,7 +83,8 @@ static int read_config(const CreateRequest *q, BundleConfig *ret, Failure *failu
         case -ELOOP:
         case -ENOTDIR:
         case -ENAMETOOLONG:
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s%s: invalid argument", has_bundle ? "" : "Spec: ", reason ?: "bundle");
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s%s: invalid argument",
+                                   has_bundle ? "" : "Spec: ", reason ?: "bundle");
         default:
                 return failure_set_errno(failure, r, "%s", reason ?: "failed to read the bundle");
         }
@@ -99,11 +101,13 @@ static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *fai
         if (request->fd >= 0) {
                 fd = fcntl(request->fd, F_DUPFD_CLOEXEC, 3);
                 if (fd < 0)
-                        return failure_set_errno(failure, errno, "%s: failed to take the descriptor over: %m", stream_options[i]);
+                        return failure_set_errno(failure, errno, "%s: failed to take the descriptor over: %m",
+                                                 stream_options[i]);
                 r = stream_take_fd(s, fd, i > 0);
                 if (r < 0) {
                         safe_close(fd);
-                        return failure_set_errno(failure, r, "%s: failed to take the descriptor over: %m", stream_options[i]);
+                        return failure_set_errno(failure, r, "%s: failed to take the descriptor over: %m",
+                                                 stream_options[i]);
                 }
                 return 0;
         }
@@ -112,7 +116,8 @@ static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *fai
         if (r == -EOPNOTSUPP)
                 return failure_set(failure, FAILURE_NOT_SUPPORTED, "%s: %s", stream_options[i], strempty(reason));
         if (r < 0)
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s: invalid argument", stream_options[i], strempty(reason));
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s: invalid argument", stream_options[i],
+                                   strempty(reason));
         if (kind != STREAM_FIFO)
                 return 0;
 
@@ -121,14 +126,17 @@ static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *fai
         case 0:
                 return 0;
         case -ENOENT:
-                return failure_set(failure, FAILURE_NOT_FOUND, "%s: FIFO %s does not exist: not found", stream_options[i], request->uri);
+                return failure_set(failure, FAILURE_NOT_FOUND, "%s: FIFO %s does not exist: not found",
+                                   stream_options[i], request->uri);
         case -EINVAL:
         case -ELOOP:
         case -ENOTDIR:
         case -ENAMETOOLONG:
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s is not a FIFO: invalid argument", stream_options[i], request->uri);
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s is not a FIFO: invalid argument",
+                                   stream_options[i], request->uri);
         default:
-                return failure_set_errno(failure, r, "%s: failed to open FIFO %s: %m", stream_options[i], request->uri);
+                return failure_set_errno(failure, r, "%s: failed to open FIFO %s: %m", stream_options[i],
+                                         request->uri);
         }
 }
 
@@ -154,7 +162,8 @@ static int fill_in(Container *c, CreateRequest *q, BundleConfig *config) {
         return 0;
 }
 
-/* STATE/NS/ID is the one lock against what is not ours: plain mkdir, so that a folder that is there already is never used. */
+/* STATE/NS/ID is the one lock against what is not ours: plain mkdir, so that a folder that is there already is never
+ * used. */
 static int make_state_directory(Container *c, const BundleConfig *config, int *ret_fd, Failure *failure) {
         _cleanup_(safe_closep) int ns_fd = -EBADF, fd = -EBADF;
         const Services *s = c->services;
@@ -169,12 +178,16 @@ static int make_state_directory(Container *c, const BundleConfig *config, int *r
 
         if (mkdirat(ns_fd, c->id, 0700) < 0) {
                 if (errno == EEXIST)
-                        return failure_set(failure, FAILURE_ALREADY_EXISTS, "task %s: already exists: %s/%s/%s is there, but no container "
-                                           "of monoshimd; remove it or choose another id", c->id, s->state_directory, ns, c->id);
-                return failure_set_errno(failure, errno, "Failed to make %s/%s/%s: %m", s->state_directory, ns, c->id);
+                        return failure_set(failure, FAILURE_ALREADY_EXISTS,
+                                           "task %s: already exists: %s/%s/%s is there, but no container "
+                                           "of monoshimd; remove it or choose another id",
+                                           c->id, s->state_directory, ns, c->id);
+                return failure_set_errno(failure, errno, "Failed to make %s/%s/%s: %m", s->state_directory, ns,
+                                         c->id);
         }
 
-        /* Whoever is root in a container with mapped ids must get at the rootfs (containerd runtime/v1/linux/bundle.go). */
+        /* Whoever is root in a container with mapped ids must get at the rootfs (containerd
+         * runtime/v1/linux/bundle.go). */
         fd = file_open_beneath(ns_fd, c->id, O_RDONLY | O_DIRECTORY, 0);
         if (fd < 0 || fchmod(fd, 0700) < 0 ||
             (config->remaps_gid && (fchown(fd, (uid_t) -1, config->root_gid) < 0 || fchmod(fd, 0710) < 0))) {
@@ -227,7 +240,8 @@ static int make_folders(Container *c, const CreateRequest *q, const BundleConfig
         /* First of all our mark, so that a crash from here on is undone by the next start. */
         r = container_save(c);
         if (r < 0)
-                failure_set_errno(failure, r, "Failed to write the container's state below %s: %m", c->services->state_directory);
+                failure_set_errno(failure, r, "Failed to write the container's state below %s: %m",
+                                  c->services->state_directory);
         if (r >= 0)
                 r = make_work_directory(c, failure);
         if (r >= 0 && q->spec)
@@ -261,12 +275,14 @@ static int read_pid_file(Container *c, pid_t *ret_pid, uint64_t *ret_written_use
                 r = -ERANGE;
         if (r < 0) {
                 errno = -r;
-                return failure_set(failure, FAILURE_RUNTIME_FAILED,
-                                   "OCI runtime create failed: failed to retrieve OCI runtime container pid: init.pid: %m");
+                return failure_set(
+                        failure, FAILURE_RUNTIME_FAILED,
+                        "OCI runtime create failed: failed to retrieve OCI runtime container pid: init.pid: %m");
         }
 
         *ret_pid = (pid_t) pid;
-        *ret_written_usec = (uint64_t) st.st_mtim.tv_sec * USEC_PER_SEC + (uint64_t) st.st_mtim.tv_nsec / NSEC_PER_USEC;
+        *ret_written_usec = (uint64_t) st.st_mtim.tv_sec * USEC_PER_SEC +
+                            (uint64_t) st.st_mtim.tv_nsec / NSEC_PER_USEC;
         return 0;
 }
 
@@ -292,15 +308,20 @@ static int take_init(Container *c, Failure *failure) {
 
         r = pid_read_stat(pid, &stat);
         if (r < 0 || stat.parent != getpid())
-                return failure_set(failure, FAILURE_RUNTIME_FAILED, "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
-                                   "init.pid says %d, which is no process that %s has started", (int) pid, c->runtime);
+                return failure_set(failure, FAILURE_RUNTIME_FAILED,
+                                   "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
+                                   "init.pid says %d, which is no process that %s has started",
+                                   (int) pid, c->runtime);
 
         r = process_watch(p, pid, stat.start_time, false);
         if (r == -EEXIST)
-                return failure_set(failure, FAILURE_RUNTIME_FAILED, "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
-                                   "init.pid says %d, which is another container's process", (int) pid);
+                return failure_set(failure, FAILURE_RUNTIME_FAILED,
+                                   "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
+                                   "init.pid says %d, which is another container's process",
+                                   (int) pid);
         if (r < 0)
-                return failure_set_errno(failure, r, "OCI runtime create failed: failed to watch process %d: %m", (int) pid);
+                return failure_set_errno(failure, r, "OCI runtime create failed: failed to watch process %d: %m",
+                                         (int) pid);
 
         (void) pid_read_cgroup(pid, &c->control_group);
         return 0;
@@ -323,7 +344,8 @@ static void create_on_runtime(Operation *op, const JobResult *result) {
         if (r >= 0) {
                 r = container_commit(c, EVENT_CREATE, &c->init, 0, true);
                 if (r < 0)
-                        failure_set_errno(&op->failure, r, "Failed to write the container's state below %s: %m", c->services->state_directory);
+                        failure_set_errno(&op->failure, r, "Failed to write the container's state below %s: %m",
+                                          c->services->state_directory);
         }
         if (r < 0) {
                 cleanup_undo_create(op, true);
@@ -411,7 +433,8 @@ int container_create(Registry *registry, CreateRequest *q, OperationDone done, v
 
         r = run_create(op);
         if (r < 0) {
-                (void) failure_set_errno(&op->failure, r, "Failed to run the OCI runtime %s: %m", op->container->runtime);
+                (void) failure_set_errno(&op->failure, r, "Failed to run the OCI runtime %s: %m",
+                                         op->container->runtime);
                 cleanup_undo_create(op, false);
         }
         return 0;

@@ -24,12 +24,13 @@ typedef struct CreateRequest {
         bool systemd_cgroup;
         bool no_pivot_root;
         bool no_new_keyring;
-        uid_t io_uid;             /* (uid_t) -1: leave as it is */
+        uid_t io_uid; /* (uid_t) -1: leave as it is */
         gid_t io_gid;
         StreamRequest streams[3];
-        char **labels;            /* key, value, ...; taken over on success */
+        char **labels; /* key, value, ...; taken over on success */
 } CreateRequest;
 
-/* Checks the whole request before anything is touched, takes the id, and runs the runtime's "create". Returns 0: done() will be called, with the
- * container in state "created" or with a failure and everything undone. Or a negative errno with *failure set: nothing was done. */
-int container_create(Registry *registry, CreateRequest *request, OperationDone done, void *userdata, Failure *failure);
+/* Checks the whole request before anything is touched, takes the id, and runs the runtime's "create". Returns 0:
+ * done() will be called, with the container in state "created" or with a failure and everything undone. Or a negative
+ * errno with *failure set: nothing was done. */
+int container_create(Registry *registry, CreateRequest *q, OperationDone done, void *userdata, Failure *failure);

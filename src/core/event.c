@@ -5,9 +5,11 @@
 
 #include <assert.h>
 
-#define FIELD(name, type, member) { name, EVENT_FIELD_##type, offsetof(Event, member) }
+#define FIELD(name, type, member) \
+        { name, EVENT_FIELD_##type, offsetof(Event, member) }
 #define MAX_FIELDS 10
 
+/* clang-format off */
 static const struct {
         const char *name;
         const char *signal;
@@ -52,6 +54,7 @@ static const struct {
                 FIELD("checkpoint", STRING, checkpoint),
         }},
 };
+/* clang-format on */
 
 const EventField *event_topic_fields(EventTopic topic) {
         assert(topic >= 0 && topic < _EVENT_TOPIC_MAX);
@@ -148,10 +151,8 @@ int event_from_json(Json tree, Event *ret) {
         Event e = {};
         Json data;
 
-        if (json_get_uint64(tree, "sequence", &e.sequence) <= 0 ||
-            json_get_string(tree, "topic", &topic) <= 0 ||
-            json_get_uint64(tree, "time", &e.time_usec) <= 0 ||
-            json_get_string(tree, "namespace", &e.ns) <= 0 ||
+        if (json_get_uint64(tree, "sequence", &e.sequence) <= 0 || json_get_string(tree, "topic", &topic) <= 0 ||
+            json_get_uint64(tree, "time", &e.time_usec) <= 0 || json_get_string(tree, "namespace", &e.ns) <= 0 ||
             json_get_string(tree, "container_id", &e.container_id) <= 0)
                 return -EINVAL;
 

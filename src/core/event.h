@@ -3,8 +3,8 @@
 
 /* What happened to a container: containerd's task events (containerd api/events/task.proto).
  *
- * One table says which fields an event of each topic has; the record on disk, the signal's arguments and the dictionary of GetEvents are all made
- * from it. */
+ * One table says which fields an event of each topic has; the record on disk, the signal's arguments and the
+ * dictionary of GetEvents are all made from it. */
 
 #include "util/json.h"
 #include "util/macro.h"
@@ -70,7 +70,8 @@ static inline const void *event_field_ptr(const Event *e, const EventField *f) {
         return (const char *) e + f->offset;
 }
 
-/* One JSON object, as it stands on disk and goes to subscribers: {"sequence":…,"topic":…,"time":…,"namespace":…,"container_id":…,"data":{…}}. */
+/* One JSON object, as it stands on disk and goes to subscribers:
+ * {"sequence":…,"topic":…,"time":…,"namespace":…,"container_id":…,"data":{…}}. */
 void event_write_json(const Event *e, JsonWriter *w);
 
 /* The way back; strings point into the tree. -EINVAL for anything that event_write_json() would not have written. */

@@ -23,10 +23,10 @@ typedef struct Segment {
 
 struct EventLog {
         int dir_fd;
-        int fd;             /* the newest segment, for appending */
-        uint64_t last;      /* the newest sequence number given out */
-        uint64_t size;      /* of the newest segment: where a failed write is cut back to */
-        unsigned n_events;  /* in the newest segment */
+        int fd;            /* the newest segment, for appending */
+        uint64_t last;     /* the newest sequence number given out */
+        uint64_t size;     /* of the newest segment: where a failed write is cut back to */
+        unsigned n_events; /* in the newest segment */
         Segment segments[EVENTLOG_SEGMENTS + 1];
         unsigned n_segments;
 
@@ -334,7 +334,9 @@ int eventlog_append(EventLog *log, uint64_t sequence, const char *record, size_t
         if (r >= 0)
                 return 0;
 
-        log_error_errno(r, "Failed to write event %" PRIu64 " to the event log, keeping it in memory until that works: %m", sequence);
+        log_error_errno(
+                r, "Failed to write event %" PRIu64 " to the event log, keeping it in memory until that works: %m",
+                sequence);
         return eventlog_keep(log, line, size + 1);
 }
 

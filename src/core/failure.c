@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* clang-format off */
 static const struct {
         int error;
         const char *word;
@@ -22,6 +23,7 @@ static const struct {
         [FAILURE_NOT_SUPPORTED]       = { EOPNOTSUPP, "not supported" },
         [FAILURE_INTERNAL]            = { EIO,        "internal error" },
 };
+/* clang-format on */
 
 void failure_done(Failure *f) {
         f->message = mfree(f->message);
@@ -32,7 +34,7 @@ const char *failure_message(const Failure *f) {
         return f->message ?: kind_table[f->kind].word;
 }
 
-static void failure_vset(Failure *f, FailureKind kind, const char *format, va_list args) {
+static _printf_(3, 0) void failure_vset(Failure *f, FailureKind kind, const char *format, va_list args) {
         if (!f || f->kind != FAILURE_NONE)
                 return;
 

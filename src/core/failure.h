@@ -37,10 +37,10 @@ static inline bool failure_is_set(const Failure *f) {
 /* What to tell: the message, or a word for the kind when there was no memory for one. */
 const char *failure_message(const Failure *f);
 
-/* Sets kind and message; the first failure of a Failure that is set already is kept. 'f' may be NULL. Returns a negative
- * errno that fits the kind, so that a function can end with "return failure_set(...)". */
+/* Sets kind and message; the first failure of a Failure that is set already is kept. 'f' may be NULL. Returns a
+ * negative errno that fits the kind, so that a function can end with "return failure_set(...)". */
 int failure_set(Failure *f, FailureKind kind, const char *format, ...) _printf_(3, 4);
 
-/* The same for a failed system call: -ENOSPC, -ENOMEM, -EMFILE and their like are FAILURE_RESOURCE_EXHAUSTED, everything else
- * FAILURE_INTERNAL; %m in the format prints 'error', which has either sign. Returns -abs(error). */
+/* The same for a failed system call: -ENOSPC, -ENOMEM, -EMFILE and their like are FAILURE_RESOURCE_EXHAUSTED,
+ * everything else FAILURE_INTERNAL; %m in the format prints 'error', which has either sign. Returns -abs(error). */
 int failure_set_errno(Failure *f, int error, const char *format, ...) _printf_(3, 4);

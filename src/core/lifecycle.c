@@ -5,11 +5,16 @@
 
 #include <assert.h>
 
-#define TO(state) { LIFECYCLE_ALLOWED, state, NULL }
-#define REFUSED(text) { LIFECYCLE_FAILED_PRECONDITION, _PROCESS_STATE_INVALID, text }
-#define GONE(text) { LIFECYCLE_NOT_FOUND, _PROCESS_STATE_INVALID, text }
-#define NOTHING { LIFECYCLE_NOTHING, _PROCESS_STATE_INVALID, NULL }
+#define TO(state) \
+        { LIFECYCLE_ALLOWED, state, NULL }
+#define REFUSED(text) \
+        { LIFECYCLE_FAILED_PRECONDITION, _PROCESS_STATE_INVALID, text }
+#define GONE(text) \
+        { LIFECYCLE_NOT_FOUND, _PROCESS_STATE_INVALID, text }
+#define NOTHING \
+        { LIFECYCLE_NOTHING, _PROCESS_STATE_INVALID, NULL }
 
+/* clang-format off */
 static const LifecycleRule init_table[_PROCESS_STATE_MAX][_PROCESS_VERB_MAX] = {
         [PROCESS_CREATED] = {
                 [VERB_START]      = TO(PROCESS_RUNNING),
@@ -90,19 +95,24 @@ static const LifecycleRule init_table[_PROCESS_STATE_MAX][_PROCESS_VERB_MAX] = {
                 [VERB_WAIT]       = TO(PROCESS_DELETED),
         },
 };
+/* clang-format on */
 
 #define NO_VERB REFUSED("an exec'd process cannot do this, only its container can")
 
 /* What no exec'd process can do, and the two states that it never has. */
+/* clang-format off */
 #define EXEC_COMMON                        \
         [VERB_PAUSE]      = NO_VERB,       \
         [VERB_RESUME]     = NO_VERB,       \
         [VERB_UPDATE]     = NO_VERB,       \
         [VERB_CHECKPOINT] = NO_VERB,       \
         [VERB_EXEC]       = NO_VERB
+/* clang-format on */
 
-#define EXEC_NEVER { [0 ... _PROCESS_VERB_MAX - 1] = NO_VERB }
+#define EXEC_NEVER \
+        { [0 ... _PROCESS_VERB_MAX - 1] = NO_VERB }
 
+/* clang-format off */
 static const LifecycleRule exec_table[_PROCESS_STATE_MAX][_PROCESS_VERB_MAX] = {
         [PROCESS_CREATED] = {
                 EXEC_COMMON,
@@ -143,7 +153,9 @@ static const LifecycleRule exec_table[_PROCESS_STATE_MAX][_PROCESS_VERB_MAX] = {
                 [VERB_WAIT]       = TO(PROCESS_DELETED),
         },
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct {
         const char *name;
         const char *status;
@@ -155,6 +167,7 @@ static const struct {
         [PROCESS_STOPPED]            = { "stopped",            "stopped" },
         [PROCESS_DELETED]            = { "deleted",            "stopped" },
 };
+/* clang-format on */
 
 const LifecycleRule *lifecycle_init_rule(ProcessState state, ProcessVerb verb) {
         assert(state >= 0 && state < _PROCESS_STATE_MAX);

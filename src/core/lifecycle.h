@@ -2,7 +2,8 @@
 #pragma once
 
 /* The life of a process as a table: which verb is allowed in which state, where it leads, and what is said when it is
- * refused. Pure. The cells and texts are containerd's (pkg/process/init_state.go, exec_state.go, deleted_state.go). */
+ * refused. Pure. The cells and texts are containerd's (pkg/process/init_state.go, exec_state.go, deleted_state.go).
+ */
 
 #include "util/macro.h"
 
@@ -10,7 +11,7 @@ typedef enum ProcessState {
         PROCESS_CREATED,
         PROCESS_CREATED_CHECKPOINT, /* init only: to be restored by its start */
         PROCESS_RUNNING,
-        PROCESS_PAUSED,             /* init only */
+        PROCESS_PAUSED, /* init only */
         PROCESS_STOPPED,
         PROCESS_DELETED,
         _PROCESS_STATE_MAX,
@@ -24,7 +25,7 @@ typedef enum ProcessVerb {
         VERB_RESUME,
         VERB_UPDATE,
         VERB_CHECKPOINT,
-        VERB_EXEC,       /* registering an exec'd process */
+        VERB_EXEC, /* registering an exec'd process */
         VERB_KILL,
         VERB_RESIZE,
         VERB_SET_EXITED, /* the process was seen to exit */
@@ -51,10 +52,12 @@ const LifecycleRule *lifecycle_init_rule(ProcessState state, ProcessVerb verb);
 /* For an exec'd process. Pause, resume, update, checkpoint and exec are not its verbs: they are refused. */
 const LifecycleRule *lifecycle_exec_rule(ProcessState state, ProcessVerb verb);
 
-/* "created", "running", "paused", "stopped": what clients see. A checkpoint's "created" is told as such, "deleted" as "stopped". */
+/* "created", "running", "paused", "stopped": what clients see. A checkpoint's "created" is told as such, "deleted" as
+ * "stopped". */
 const char *process_state_to_status(ProcessState state);
 
-/* The other way round, of what is on disk: "created-checkpoint" and "deleted" are known as well. _PROCESS_STATE_INVALID. */
+/* The other way round, of what is on disk: "created-checkpoint" and "deleted" are known as well.
+ * _PROCESS_STATE_INVALID. */
 const char *process_state_to_string(ProcessState state);
 ProcessState process_state_from_string(const char *s);
 

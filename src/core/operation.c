@@ -59,7 +59,8 @@ static void container_refuse(Container *c, FailureKind kind, const char *text, O
         failure_done(&failure);
 }
 
-void operation_submit(Container *c, OperationKind kind, unsigned signal, bool all, OperationDone done, void *userdata) {
+void operation_submit(Container *c, OperationKind kind, unsigned signal, bool all, OperationDone done,
+                      void *userdata) {
         Operation *op;
 
         if (c->registry->stopping) {
@@ -67,7 +68,8 @@ void operation_submit(Container *c, OperationKind kind, unsigned signal, bool al
                 return;
         }
         if (c->n_queued >= CONTAINER_OPERATIONS_MAX) {
-                container_refuse(c, FAILURE_RESOURCE_EXHAUSTED, "too many operations wait for this container", done, userdata);
+                container_refuse(c, FAILURE_RESOURCE_EXHAUSTED, "too many operations wait for this container", done,
+                                 userdata);
                 return;
         }
 
@@ -133,13 +135,15 @@ static void operation_on_job(void *userdata, const JobResult *result) {
         Operation *op = userdata;
         Job *job = TAKE_PTR(op->job);
 
-        /* The next step may start a job of its own, so this one must be out of the way; its strings live until it is freed. */
+        /* The next step may start a job of its own, so this one must be out of the way; its strings live until it is
+         * freed. */
         op->then(op, result);
         (void) job_free(job);
 }
 
-int operation_run(Operation *op, char **argv, const int stdio[3], bool capture, uint64_t timeout_usec, OperationThen then) {
-        _cleanup_(strv_freep) char **owned = argv;
+int operation_run(Operation *op, char **argv, const int stdio[3], bool capture, uint64_t timeout_usec,
+                  OperationThen then) {
+        _cleanup_(strv_freep) _unused_ char **owned = argv;
         JobParameters p = {
                 .argv = argv,
                 .stdio = { stdio ? stdio[0] : -EBADF, stdio ? stdio[1] : -EBADF, stdio ? stdio[2] : -EBADF },
@@ -163,7 +167,8 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
 
         text = runtime_result_to_text(c->runtime, result, *c->services->runtime_timeout_usec);
         if (result->error == -ETIMEDOUT) {
-                (void) failure_set(&op->failure, FAILURE_DEADLINE_EXCEEDED, "OCI runtime %s failed: %s", verb, strempty(text));
+                (void) failure_set(&op->failure, FAILURE_DEADLINE_EXCEEDED, "OCI runtime %s failed: %s", verb,
+                                   strempty(text));
                 (void) container_log(c, LOG_ERR, ETIMEDOUT, "%s", failure_message(&op->failure));
                 return;
         }
@@ -180,7 +185,8 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
 }
 
 /* Builds the command line for a verb and starts it; whatever goes wrong ends up in op->failure. */
-static int operation_run_verb(Operation *op, int (*make_argv)(const Operation *, const Runtime *, char ***), OperationThen then) {
+static int operation_run_verb(Operation *op, int (*make_argv)(const Operation *, const Runtime *, char ***),
+                              OperationThen then) {
         _cleanup_(freep) char *log = NULL;
         Container *c = op->container;
         char **argv = NULL;
@@ -254,8 +260,8 @@ static void kill_on_runtime(Operation *op, const JobResult *result) {
                 break;
         default:
                 text = runtime_result_to_text(c->runtime, result, *c->services->runtime_timeout_usec);
-                (void) failure_set(&op->failure, FAILURE_RUNTIME_FAILED, "OCI runtime kill failed: unknown error after kill: %s",
-                                   strempty(text));
+                (void) failure_set(&op->failure, FAILURE_RUNTIME_FAILED,
+                                   "OCI runtime kill failed: unknown error after kill: %s", strempty(text));
         }
         operation_finish(op);
 }
@@ -277,7 +283,8 @@ static void delete_complete(Operation *op) {
         if (c->init.state != PROCESS_STOPPED)
                 container_publish_exit(c);
 
-        c->phase = CONTAINER_DELETED; /* what state.json says from now on: a crash from here only leaves folders to remove */
+        c->phase = CONTAINER_DELETED; /* what state.json says from now on: a crash from here only leaves folders to
+                                         remove */
         (void) container_commit(c, EVENT_DELETE, &c->init, 0, false);
         c->phase = CONTAINER_LIVE;
         container_withdraw(c);
@@ -290,7 +297,8 @@ static int delete_on_exit_overdue(sd_event_source *source, uint64_t usec, void *
         Operation *op = userdata;
         Container *c = op->container;
 
-        (void) container_log(c, LOG_WARNING, 0, "The runtime has deleted the container, but process %d has not exited; forgetting it.",
+        (void) container_log(c, LOG_WARNING, 0,
+                             "The runtime has deleted the container, but process %d has not exited; forgetting it.",
                              (int) c->init.pid);
         process_unwatch(&c->init);
         c->init.exited = true;
@@ -301,7 +309,6 @@ static int delete_on_exit_overdue(sd_event_source *source, uint64_t usec, void *
 }
 
 static void delete_on_runtime(Operation *op, const JobResult *result) {
-        _cleanup_(freep) char *complaint = NULL;
         Container *c = op->container;
         int r;
 
@@ -320,7 +327,8 @@ static void delete_on_runtime(Operation *op, const JobResult *result) {
         }
 
         /* It was only created: the runtime has killed it, and its exit is on the way to us. */
-        r = sd_event_add_time_relative(c->services->event, &op->timer, CLOCK_MONOTONIC, DELETE_EXIT_USEC, 0, delete_on_exit_overdue, op);
+        r = sd_event_add_time_relative(c->services->event, &op->timer, CLOCK_MONOTONIC, DELETE_EXIT_USEC, 0,
+                                       delete_on_exit_overdue, op);
         if (r < 0)
                 (void) delete_on_exit_overdue(NULL, 0, op);
 }
@@ -341,7 +349,8 @@ static void exit_on_runtime(Operation *op, const JobResult *result) {
         /* "Already finished" is the usual answer when nothing else was left. */
         if (!job_result_ok(result) && (result->error != 0 || runtime_kill_classify(result->output) == -EIO)) {
                 operation_set_runtime_failure(op, "killall", result);
-                (void) container_log(c, LOG_WARNING, 0, "Failed to kill what may be left of the container, ignoring: %s",
+                (void) container_log(c, LOG_WARNING, 0,
+                                     "Failed to kill what may be left of the container, ignoring: %s",
                                      failure_message(&op->failure));
                 failure_done(&op->failure);
         }
@@ -350,8 +359,8 @@ static void exit_on_runtime(Operation *op, const JobResult *result) {
         operation_finish(op);
 }
 
-/* The init has exited. Without a pid namespace of its own the rest is still there (containerd runtime/v1/shim/service.go,
- * checkProcesses). */
+/* The init has exited. Without a pid namespace of its own the rest is still there (containerd
+ * runtime/v1/shim/service.go, checkProcesses). */
 static int operation_exit(Operation *op) {
         _cleanup_(freep) char *log = NULL;
         Container *c = op->container;
@@ -367,7 +376,8 @@ static int operation_exit(Operation *op) {
                         r = operation_run(op, argv, NULL, true, operation_cleanup_timeout(c), exit_on_runtime);
                 if (r >= 0)
                         return 0;
-                (void) container_log(c, LOG_WARNING, r, "Failed to kill what may be left of the container, ignoring: %m");
+                (void) container_log(c, LOG_WARNING, r,
+                                     "Failed to kill what may be left of the container, ignoring: %m");
         }
 
         container_publish_exit(c);
@@ -381,6 +391,7 @@ static int operation_probe(Operation *op) {
         return cleanup_probe_started(op);
 }
 
+/* clang-format off */
 static const struct {
         ProcessVerb verb;
         bool internal; /* not looked up in the lifecycle table */
@@ -392,6 +403,7 @@ static const struct {
         [OPERATION_EXIT]   = { VERB_SET_EXITED, true, operation_exit },
         [OPERATION_PROBE]  = { VERB_START, true, operation_probe },
 };
+/* clang-format on */
 
 static void operation_execute(Operation *op) {
         Container *c = op->container;
@@ -404,7 +416,9 @@ static void operation_execute(Operation *op) {
                 (void) failure_set(&op->failure, FAILURE_UNAVAILABLE, "monoshimd is stopping");
                 operation_finish(op);
         } else if (!kind_table[op->kind].internal && rule->answer != LIFECYCLE_ALLOWED) {
-                (void) failure_set(&op->failure, rule->answer == LIFECYCLE_NOT_FOUND ? FAILURE_NOT_FOUND : FAILURE_FAILED_PRECONDITION,
+                (void) failure_set(&op->failure,
+                                   rule->answer == LIFECYCLE_NOT_FOUND ? FAILURE_NOT_FOUND
+                                                                       : FAILURE_FAILED_PRECONDITION,
                                    "%s", rule->text);
                 operation_finish(op);
         } else if (kind_table[op->kind].begin(op) < 0)
@@ -419,7 +433,8 @@ static Operation *container_next_operation(Container *c) {
                 op = operation_new(c, OPERATION_EXIT, NULL, NULL);
                 if (op)
                         return op;
-                (void) container_log(c, LOG_WARNING, ENOMEM, "Publishing the exit without killing what may be left of the container: %m");
+                (void) container_log(c, LOG_WARNING, ENOMEM,
+                                     "Publishing the exit without killing what may be left of the container: %m");
                 container_publish_exit(c);
         }
 

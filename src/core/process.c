@@ -50,9 +50,11 @@ static void process_on_adopted_exited(void *userdata, int wait_status, uint64_t 
         if (wait_status >= 0)
                 status = exit_status_from_wait(wait_status);
         else
-                (void) container_log(p->container, LOG_WARNING, 0,
-                                     "The exit status of process %d is unknown, since monoshimd was restarted after its start and "
-                                     "this kernel does not tell it; reporting %u.", (int) p->pid, status);
+                (void) container_log(
+                        p->container, LOG_WARNING, 0,
+                        "The exit status of process %d is unknown, since monoshimd was restarted after its start and "
+                        "this kernel does not tell it; reporting %u.",
+                        (int) p->pid, status);
 
         container_on_exited(p->container, p, status, when_usec);
 }
@@ -91,7 +93,8 @@ int process_open_pidfd(Process *p) {
         if (!p->watched)
                 return -ESRCH;
 
-        /* The number of a child that has not been reaped cannot be another's; for all others the watch has the pidfd. */
+        /* The number of a child that has not been reaped cannot be another's; for all others the watch has the pidfd.
+         */
         if (!p->watch)
                 return pid_open(p->pid, 0);
 
@@ -154,10 +157,13 @@ void process_drain_streams(Process *p) {
         if (p->drain)
                 return;
 
-        r = stream_drain_new(&p->drain, p->container->services->event, p->streams + STDOUT_FILENO, 2, process_on_drained, p);
+        r = stream_drain_new(&p->drain, p->container->services->event, p->streams + STDOUT_FILENO, 2,
+                             process_on_drained, p);
         if (r < 0) {
-                /* Without the timer a waiting reader would never see the end; what nobody has read yet is the lesser loss. */
-                (void) container_log(p->container, LOG_WARNING, r, "Failed to watch the output FIFOs after the exit, closing them: %m");
+                /* Without the timer a waiting reader would never see the end; what nobody has read yet is the lesser
+                 * loss. */
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to watch the output FIFOs after the exit, closing them: %m");
                 stream_close_hold(&p->streams[STDOUT_FILENO]);
                 stream_close_hold(&p->streams[STDERR_FILENO]);
         }

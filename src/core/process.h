@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One process of a container: its init (and later the exec'd ones). Holds what is known of it, and who waits for it. */
+/* One process of a container: its init (and later the exec'd ones). Holds what is known of it, and who waits for it.
+ */
 
 #include "core/lifecycle.h"
 #include "core/services.h"
@@ -12,8 +13,8 @@
 
 #define PROCESS_WAITERS_MAX 16384
 
-/* Told once that the process has exited, or that its object is gone (then with what is known, 0 and 0 for one that never
- * ran). Must not destroy the process. */
+/* Told once that the process has exited, or that its object is gone (then with what is known, 0 and 0 for one that
+ * never ran). Must not destroy the process. */
 typedef void (*WaiterDone)(void *userdata, uint32_t exit_status, uint64_t exited_at);
 
 typedef struct Waiter {
@@ -25,20 +26,20 @@ typedef struct Waiter {
 
 struct Process {
         Container *container;
-        const char *id;          /* the container's */
+        const char *id; /* the container's */
         pid_t pid;
-        uint64_t start_time;     /* clock ticks since boot: tells a recycled pid */
-        PidWatch *watch;         /* when we are not its parent; otherwise the reaper watches it */
+        uint64_t start_time; /* clock ticks since boot: tells a recycled pid */
+        PidWatch *watch;     /* when we are not its parent; otherwise the reaper watches it */
         ProcessState state;
 
         uint64_t started_at;
         uint64_t exited_at;
         uint32_t exit_status;
-        bool exited;             /* seen to exit; published once 'state' is PROCESS_STOPPED */
-        bool watched;            /* by 'watch' or the reaper */
-        bool indexed;            /* in registry::processes */
+        bool exited;  /* seen to exit; published once 'state' is PROCESS_STOPPED */
+        bool watched; /* by 'watch' or the reaper */
+        bool indexed; /* in registry::processes */
         bool terminal;
-        bool stdin_closed;       /* CloseIO was called */
+        bool stdin_closed; /* CloseIO was called */
 
         Stream streams[3];
         StreamDrain *drain;
@@ -46,7 +47,7 @@ struct Process {
         Waiter *waiters;
         unsigned n_waiters;
 
-        UT_hash_handle by_pid;   /* registry::processes */
+        UT_hash_handle by_pid; /* registry::processes */
 };
 
 void process_init(Process *p, Container *c, const char *id);
@@ -55,15 +56,16 @@ void process_done(Process *p);
 /* What the Status property says. */
 const char *process_get_status(const Process *p);
 
-/* Begins to watch for the exit of the process that has 'pid': as our child, or, if 'adopted', by a pidfd. Fills in pid and
- * start_time. 'exited' handlers run container_on_exited(). -ESRCH when it is gone. */
+/* Begins to watch for the exit of the process that has 'pid': as our child, or, if 'adopted', by a pidfd. Fills in
+ * pid and start_time. 'exited' handlers run container_on_exited(). -ESRCH when it is gone. */
 int process_watch(Process *p, pid_t pid, uint64_t start_time, bool adopted);
 void process_unwatch(Process *p);
 
 /* A new pidfd (CLOEXEC) of the living process; -ESRCH when it has exited or was never started. */
 int process_open_pidfd(Process *p);
 
-/* Adds a waiter; the process must not have exited. The waiter belongs to the process until done() has been called. -ENOBUFS at the limit. */
+/* Adds a waiter; the process must not have exited. The waiter belongs to the process until done() has been called.
+ * -ENOBUFS at the limit. */
 int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret);
 /* Forgets it without a call. */
 Waiter *waiter_free(Waiter *w);

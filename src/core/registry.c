@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The set of all containers. */
 
-/* uthash ends the process when it gets no memory, unless told otherwise: then it calls this, having left the table as it was. */
+/* uthash ends the process when it gets no memory, unless told otherwise: then it calls this, having left the table as
+ * it was. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) (hash_failed = true)
 
@@ -186,7 +187,8 @@ bool registry_is_last_of_namespace(const Container *c) {
 
 /* Up the line of parents, as far as ourselves. */
 static Process *registry_find_ancestor(Registry *r, pid_t pid) {
-        /* The chain ends at a pid namespace's depth times some; the bound only guards against numbers that change under us. */
+        /* The chain ends at a pid namespace's depth times some; the bound only guards against numbers that change
+         * under us. */
         for (unsigned depth = 0; depth < 256 && pid > 1 && pid != getpid(); depth++) {
                 Process *p = NULL;
                 PidStat stat;
@@ -216,8 +218,8 @@ Container *registry_find_by_pid(Registry *r, pid_t pid) {
         if (p)
                 return p->container;
 
-        /* A process whose parent has died hangs below its container's init only if that has a pid namespace of its own. Otherwise
-         * it became our child, and its cgroup tells where it came from. */
+        /* A process whose parent has died hangs below its container's init only if that has a pid namespace of its
+         * own. Otherwise it became our child, and its cgroup tells where it came from. */
         if (pid_read_cgroup(pid, &cgroup) < 0 || isempty(cgroup))
                 return NULL;
 
@@ -251,9 +253,11 @@ void registry_retry_save(Registry *r) {
         if (r->retry)
                 return;
 
-        e = sd_event_add_time_relative(r->services->event, &r->retry, CLOCK_MONOTONIC, RETRY_USEC, 0, registry_on_retry, r);
+        e = sd_event_add_time_relative(r->services->event, &r->retry, CLOCK_MONOTONIC, RETRY_USEC, 0,
+                                       registry_on_retry, r);
         if (e < 0)
-                log_error_errno(e, "Failed to arrange for writing the state again, it is written at the next change: %m");
+                log_error_errno(
+                        e, "Failed to arrange for writing the state again, it is written at the next change: %m");
 }
 
 void registry_check_idle(Registry *r) {

@@ -19,12 +19,12 @@ struct Namespace {
 
 struct Registry {
         const Services *services;
-        Container *containers;      /* all, also those nobody can see; key "NS/ID" */
+        Container *containers; /* all, also those nobody can see; key "NS/ID" */
         Namespace *namespaces;
-        Process *processes;         /* by pid */
-        unsigned n_live;            /* the visible ones */
+        Process *processes; /* by pid */
+        unsigned n_live;    /* the visible ones */
         bool stopping;
-        sd_event_source *retry;     /* writes again what could not be written */
+        sd_event_source *retry;       /* writes again what could not be written */
         void (*idle)(void *userdata); /* stopping: no operation is left */
         void *idle_userdata;
 };
@@ -38,7 +38,8 @@ Container *registry_lookup(Registry *r, const char *ns, const char *id);
 /* Only one that clients can see. */
 Container *registry_find(Registry *r, const char *ns, const char *id);
 
-/* The container that the process belongs to: a process we know, a descendant of one, or one in the container's cgroup. NULL when there is none. */
+/* The container that the process belongs to: a process we know, a descendant of one, or one in the container's
+ * cgroup. NULL when there is none. */
 Container *registry_find_by_pid(Registry *r, pid_t pid);
 
 int registry_add(Registry *r, Container *c, const char *ns); /* sets c->ns; -EEXIST, -ENOBUFS, -ENOMEM */
@@ -57,5 +58,5 @@ void registry_retry_save(Registry *r);
 void registry_stop(Registry *r, void (*idle)(void *userdata), void *userdata);
 void registry_check_idle(Registry *r);
 
-#define REGISTRY_FOREACH(c, r) for (Container *c = (r)->containers, *_next = NULL; \
-                                    c && (_next = c->by_name.next, true); c = _next)
+#define REGISTRY_FOREACH(c, r) \
+        for (Container *c = (r)->containers, *_next = NULL; c && (_next = c->by_name.next, true); c = _next)

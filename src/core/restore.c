@@ -15,8 +15,8 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
-/* What was found of one container. Everything is read first and acted upon then, since what is done makes events, and those that the
- * log still lacks come before. */
+/* What was found of one container. Everything is read first and acted upon then, since what is done makes events, and
+ * those that the log still lacks come before. */
 typedef struct Finding {
         Container *container;
         int status;         /* a StateStatus, or a negative errno of state_load() */
@@ -24,7 +24,7 @@ typedef struct Finding {
         sd_id128_t boot_id; /* when its state was written */
         char *reason;
         Json event_tree;
-        Event event;        /* state.json knows it and the log does not: we died between writing the two */
+        Event event; /* state.json knows it and the log does not: we died between writing the two */
 } Finding;
 
 typedef struct Restore {
@@ -38,7 +38,8 @@ typedef struct Restore {
 
 typedef int (*FolderFound)(Restore *restore, int dir_fd, const char *ns, const char *name);
 
-/* Calls found() for each entry of a directory, by its descriptor. The names are collected first, since found() may rename them. */
+/* Calls found() for each entry of a directory, by its descriptor. The names are collected first, since found() may
+ * rename them. */
 static int for_each_entry(Restore *restore, int dir_fd, const char *ns, FolderFound found) {
         struct dirent **entries = NULL;
         int n;
@@ -63,13 +64,15 @@ static int open_own_folder(int dir_fd, const char *ns, const char *name) {
 
         fd = file_open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
         if (fd < 0) {
-                log_warning_errno(fd, "State directory: %s%s%s is no folder of monoshimd's, leaving it alone: %m", strempty(ns), ns ? "/" : "", name);
+                log_warning_errno(fd, "State directory: %s%s%s is no folder of monoshimd's, leaving it alone: %m",
+                                  strempty(ns), ns ? "/" : "", name);
                 return fd;
         }
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (st.st_uid != geteuid()) {
-                log_warning("State directory: %s%s%s belongs to user %u, leaving it alone.", strempty(ns), ns ? "/" : "", name, st.st_uid);
+                log_warning("State directory: %s%s%s belongs to user %u, leaving it alone.", strempty(ns),
+                            ns ? "/" : "", name, st.st_uid);
                 return -EPERM;
         }
 
@@ -112,7 +115,8 @@ static void read_dead_pid(Container *c, int fd) {
         size_t size;
 
         c->init.pid = 0;
-        if (file_read_beneath(fd, "init.pid", 64, &text, &size) >= 0 && parse_uint64(text, &pid) >= 0 && pid <= INT32_MAX)
+        if (file_read_beneath(fd, "init.pid", 64, &text, &size) >= 0 && parse_uint64(text, &pid) >= 0 &&
+            pid <= INT32_MAX)
                 c->init.pid = (pid_t) pid;
 }
 
@@ -136,14 +140,16 @@ static int read_container(Restore *restore, int fd, const char *ns, const char *
                 Finding *larger = reallocarray(restore->findings, n, sizeof(*larger));
 
                 if (!larger)
-                        return log_full(LOG_ERR, ENOMEM, ns, id, "Failed to restore the container, leaving it to the next start: %m");
+                        return log_full(LOG_ERR, ENOMEM, ns, id,
+                                        "Failed to restore the container, leaving it to the next start: %m");
                 restore->findings = larger;
                 restore->n_allocated = n;
         }
 
         r = container_new(&f.container, restore->registry, ns, id);
         if (r < 0)
-                return log_full(LOG_ERR, r, ns, id, "Failed to restore the container, leaving it to the next start: %m");
+                return log_full(LOG_ERR, r, ns, id,
+                                "Failed to restore the container, leaving it to the next start: %m");
 
         f.empty = folder_is_empty(fd);
         f.status = state_load(f.container, fd, &f.boot_id, &f.reason);
@@ -164,7 +170,8 @@ static int on_container_folder(Restore *restore, int ns_fd, const char *ns, cons
         if (name[0] == '.') {
                 fd = open_own_folder(ns_fd, ns, name);
                 if (fd >= 0)
-                        cleanup_remove_leftover(restore->registry, restore->registry->services->state_fd, ns, ns_fd, name);
+                        cleanup_remove_leftover(restore->registry, restore->registry->services->state_fd, ns, ns_fd,
+                                                name);
                 return 0;
         }
         if (!identifier_is_valid(name)) {
@@ -279,7 +286,9 @@ static void reopen_streams(Container *c) {
 
                 r = stream_reopen_hold(&p->streams[i]);
                 if (r < 0 && r != -ENXIO)
-                        (void) container_log(c, LOG_WARNING, r, "Failed to take back FIFO %s, going on without it: %m", p->streams[i].path);
+                        (void) container_log(c, LOG_WARNING, r,
+                                             "Failed to take back FIFO %s, going on without it: %m",
+                                             p->streams[i].path);
         }
 }
 
@@ -325,7 +334,9 @@ static void take_back(Restore *restore, Finding *f) {
         if (r == -ESRCH)
                 clean_dead(restore, c, "its process exited while monoshimd was away");
         else if (r < 0) {
-                (void) container_log(c, LOG_ERR, r, "Failed to watch process %d, leaving the container to the next start: %m", (int) p->pid);
+                (void) container_log(c, LOG_ERR, r,
+                                     "Failed to watch process %d, leaving the container to the next start: %m",
+                                     (int) p->pid);
                 (void) container_free(c);
         }
 }
@@ -356,7 +367,8 @@ static void act_on(Restore *restore, Finding *f) {
                 clean_dead(restore, c, f->reason ?: STATE_FILE " is unreadable");
                 break;
         default:
-                (void) container_log(c, LOG_ERR, f->status, "Failed to read its state, leaving the container to the next start: %m");
+                (void) container_log(c, LOG_ERR, f->status,
+                                     "Failed to read its state, leaving the container to the next start: %m");
                 (void) container_free(c);
         }
 }
@@ -370,7 +382,8 @@ static int on_work_folder(Restore *restore, int ns_fd, const char *ns, const cha
         if (name[0] == '.' && identifier_is_valid(name + 1)) {
                 fd = open_own_folder(ns_fd, ns, name);
                 if (fd >= 0)
-                        cleanup_remove_leftover(restore->registry, restore->registry->services->root_fd, ns, ns_fd, name);
+                        cleanup_remove_leftover(restore->registry, restore->registry->services->root_fd, ns, ns_fd,
+                                                name);
                 return 0;
         }
         if (!identifier_is_valid(name) || registry_lookup(restore->registry, ns, name))
@@ -437,8 +450,9 @@ int restore_all(Registry *registry) {
         }
 
         if (restore.n_findings > 0)
-                log_info("Restored %u running and %u stopped containers; cleaning up after %u dead ones, undoing %u interrupted creates.",
-                         restore.n_adopted, restore.n_stopped, restore.n_cleaned, restore.n_undone);
+                log_info(
+                        "Restored %u running and %u stopped containers; cleaning up after %u dead ones, undoing %u interrupted creates.",
+                        restore.n_adopted, restore.n_stopped, restore.n_cleaned, restore.n_undone);
         free(restore.findings);
         return 0;
 }

@@ -5,7 +5,8 @@
 
 #include "core/registry.h"
 
-/* Scans STATE. Containers whose init still lives are taken back; stopped ones are listed again with their status; dead ones and half-done
- * creates are cleaned up, in the background and with the events that this takes. What is not ours is left alone, and never
- * followed. One bad entry never harms the others. Returns -errno only if STATE itself cannot be read. */
+/* Scans STATE. Containers whose init still lives are taken back; stopped ones are listed again with their status;
+ * dead ones and half-done creates are cleaned up, in the background and with the events that this takes. What is not
+ * ours is left alone, and never followed. One bad entry never harms the others. Returns -errno only if STATE itself
+ * cannot be read. */
 int restore_all(Registry *registry);

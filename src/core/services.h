@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the core is given to work with: the loop, the host's services, the settings, and whom to tell. It is put together
- * once, by the daemon, and outlives every container. */
+/* What the core is given to work with: the loop, the host's services, the settings, and whom to tell. It is put
+ * together once, by the daemon, and outlives every container. */
 
 #include "core/event.h"
 #include "core/eventlog.h"
@@ -41,12 +41,12 @@ typedef struct Services {
         Observer observer;
         sd_id128_t boot_id;
 
-        int state_fd;               /* STATE */
-        int root_fd;                /* ROOT */
+        int state_fd; /* STATE */
+        int root_fd;  /* ROOT */
         const char *state_directory;
         const char *root_directory;
-        const char *runtime;        /* the default OCI runtime */
-        const char *runtime_root;   /* the default, without the namespace */
+        const char *runtime;                  /* the default OCI runtime */
+        const char *runtime_root;             /* the default, without the namespace */
         const uint64_t *runtime_timeout_usec; /* it may change at a reload */
 } Services;
 

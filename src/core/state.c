@@ -9,21 +9,26 @@
 
 #include <fcntl.h>
 
+/* clang-format off */
 static const char *const phase_table[] = {
         [CONTAINER_CREATING] = "creating",
         [CONTAINER_LIVE]     = "live",
         [CONTAINER_CLEANING] = "cleaning",
         [CONTAINER_DELETED]  = "deleted",
 };
+/* clang-format on */
 
 static const char *const stream_names[3] = { "stdin", "stdout", "stderr" };
 
+/* clang-format off */
 static const char *const stream_kind_table[_STREAM_KIND_MAX] = {
         [STREAM_NULL] = "null",
         [STREAM_FIFO] = "fifo",
         [STREAM_FD]   = "fd",
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct {
         const char *name;
         size_t offset;
@@ -34,6 +39,7 @@ static const struct {
         { "no_new_keyring",   offsetof(Container, no_new_keyring)   },
         { "kill_all_on_exit", offsetof(Container, kill_all_on_exit) },
 };
+/* clang-format on */
 
 /* ---- writing ---- */
 
@@ -91,7 +97,8 @@ static void state_write(JsonWriter *w, const Container *c) {
         json_put_uint64(w, "created_at", c->created_at);
         json_put_uint64(w, "oom_kills", c->oom_kills);
         for (size_t i = 0; i < ELEMENTSOF(container_flags); i++)
-                json_put_bool(w, container_flags[i].name, *(const bool *) ((const char *) c + container_flags[i].offset));
+                json_put_bool(w, container_flags[i].name,
+                              *(const bool *) ((const char *) c + container_flags[i].offset));
         state_write_labels(w, c->labels);
         json_write_key(w, "init");
         state_write_process(w, &c->init);
@@ -181,7 +188,8 @@ static int load_stream(Stream *s, Json tree, bool output) {
                                 return 0;
 
                         r = load_string(tree, "path", true, &s->path);
-                        if (r < 0 || (r = load_uint64(tree, "dev", &dev)) < 0 || (r = load_uint64(tree, "ino", &ino)) < 0)
+                        if (r < 0 || (r = load_uint64(tree, "dev", &dev)) < 0 ||
+                            (r = load_uint64(tree, "ino", &ino)) < 0)
                                 return r;
                         s->dev = dev;
                         s->ino = ino;
@@ -203,8 +211,7 @@ static int load_process(Process *p, Json tree) {
         if (p->state < 0)
                 return -EBADMSG;
 
-        if ((r = load_uint64(tree, "pid", &pid)) < 0 ||
-            (r = load_uint64(tree, "start_time", &p->start_time)) < 0 ||
+        if ((r = load_uint64(tree, "pid", &pid)) < 0 || (r = load_uint64(tree, "start_time", &p->start_time)) < 0 ||
             (r = load_uint64(tree, "started_at", &p->started_at)) < 0 ||
             (r = load_uint64(tree, "exit_status", &status)) < 0 ||
             (r = load_uint64(tree, "exited_at", &p->exited_at)) < 0 ||

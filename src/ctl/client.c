@@ -2,8 +2,8 @@
 
 /* The connection to monoshimd.
  *
- * It speaks as a client of a message bus in every case (Hello and all that): monoshimd answers on its own socket as a bus would,
- * so it need not be known what is behind an address. */
+ * It speaks as a client of a message bus in every case (Hello and all that): monoshimd answers on its own socket
+ * as a bus would, so it need not be known what is behind an address. */
 
 #include "ctl/client.h"
 
@@ -48,7 +48,8 @@ static bool socket_is_there(void) {
         return stat(SOCKET_PATH, &st) == 0 && S_ISSOCK(st.st_mode) && access(SOCKET_PATH, R_OK | W_OK) == 0;
 }
 
-/* A socket that nobody listens to was left by a monoshimd that is gone; the system bus may be able to start another. */
+/* A socket that nobody listens to was left by a monoshimd that is gone; the system bus may be able to start
+ * another. */
 static int bus_open_default(sd_bus **ret) {
         int r;
 
@@ -123,7 +124,8 @@ Client *client_free(Client *c) {
 static int client_probe(Client *c) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
-        return client_call(c, MONOSHIM_PATH, "org.freedesktop.DBus.Peer", "Ping", CLIENT_RECONNECT_USEC, &error, NULL, NULL);
+        return client_call(c, MONOSHIM_PATH, "org.freedesktop.DBus.Peer", "Ping", CLIENT_RECONNECT_USEC, &error, NULL,
+                           NULL);
 }
 
 int client_reconnect(Client *c) {
@@ -143,11 +145,8 @@ int client_reconnect(Client *c) {
 
 bool client_error_is_lost(int r, const sd_bus_error *error) {
         static const char *const names[] = {
-                SD_BUS_ERROR_NO_REPLY,
-                SD_BUS_ERROR_DISCONNECTED,
-                SD_BUS_ERROR_SERVICE_UNKNOWN,
-                SD_BUS_ERROR_NAME_HAS_NO_OWNER,
-                MONOSHIM_ERROR("Unavailable"),
+                SD_BUS_ERROR_NO_REPLY,          SD_BUS_ERROR_DISCONNECTED,     SD_BUS_ERROR_SERVICE_UNKNOWN,
+                SD_BUS_ERROR_NAME_HAS_NO_OWNER, MONOSHIM_ERROR("Unavailable"),
         };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)

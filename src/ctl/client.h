@@ -17,7 +17,8 @@
 /* How long monoshimd may be away (a restart, an upgrade) before whoever waits for a container gives up. */
 #define CLIENT_RECONNECT_USEC (10 * USEC_PER_SEC)
 
-/* For calls that answer at once. Those that run the OCI runtime, or wait, take CLIENT_FOREVER: monoshimd has a deadline itself. */
+/* For calls that answer at once. Those that run the OCI runtime, or wait, take CLIENT_FOREVER: monoshimd has a
+ * deadline itself. */
 #define CLIENT_DEFAULT_TIMEOUT 0
 #define CLIENT_FOREVER UINT64_MAX
 
@@ -31,10 +32,12 @@ int client_new(const Settings *settings, Client **ret);
 Client *client_free(Client *c);
 DEFINE_CLEANUP(Client *, client_free);
 
-/* Drops the connection and tries for CLIENT_RECONNECT_USEC to make one to a monoshimd that answers. Reports nothing. */
+/* Drops the connection and tries for CLIENT_RECONNECT_USEC to make one to a monoshimd that answers. Reports
+ * nothing. */
 int client_reconnect(Client *c);
 
-/* Whether a call failed because monoshimd went away (crash, restart, stop), so that asking its successor makes sense. */
+/* Whether a call failed because monoshimd went away (crash, restart, stop), so that asking its successor makes
+ * sense. */
 bool client_error_is_lost(int r, const sd_bus_error *error);
 
 int client_new_call(Client *c, const char *path, const char *interface, const char *member, sd_bus_message **ret);

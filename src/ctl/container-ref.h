@@ -17,8 +17,8 @@ typedef struct ContainerRefs {
         bool bad;       /* some arguments named no container; they have been reported and left out */
 } ContainerRefs;
 
-/* "ID", in the namespace of the settings, or "NS/ID". 0, -EINVAL with *reterr_reason (the caller frees it) saying what is wrong,
- * or -ENOMEM. */
+/* "ID", in the namespace of the settings, or "NS/ID". 0, -EINVAL with *reterr_reason (the caller frees it) saying
+ * what is wrong, or -ENOMEM. */
 int container_ref_parse(ContainerRef *ref, const Settings *s, const char *text, char **reterr_reason);
 void container_ref_done(ContainerRef *ref);
 

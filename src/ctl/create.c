@@ -2,8 +2,8 @@
 
 /* Creating a container.
  *
- * Paths are the user's, relative to where he is; monoshimd wants absolute ones. They are made so by their letters alone: it is
- * monoshimd that opens them, and it may see more than we. */
+ * Paths are the user's, relative to where he is; monoshimd wants absolute ones. They are made so by their letters
+ * alone: it is monoshimd that opens them, and it may see more than we. */
 
 #include "ctl/create.h"
 
@@ -74,7 +74,8 @@ static int absolute_path(const char *path, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
-/* "file:", "journal:", "binary:" and whatever else monoshimd may know; a file with such a name can be had as "./journal:x". */
+/* "file:", "journal:", "binary:" and whatever else monoshimd may know; a file with such a name can be had as
+ * "./journal:x". */
 static bool has_scheme(const char *s) {
         const char *p = s;
 
@@ -88,7 +89,8 @@ static int append_stream(sd_bus_message *m, const CreateOptions *o, const Settin
         const char *given = o->streams[i];
         int r;
 
-        /* A stream of ours that is closed is /dev/null by now, and open the wrong way round: leave it to monoshimd. */
+        /* A stream of ours that is closed is /dev/null by now, and open the wrong way round: leave it to
+         * monoshimd. */
         if (given ? streq(given, "-") : o->own_streams)
                 return s->closed[i] ? 0 : sd_bus_message_append(m, "{sv}", stream_names[i], "h", i);
         if (isempty(given))

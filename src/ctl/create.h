@@ -50,7 +50,8 @@ enum {
 /* Takes option 'c' with optarg. 0, VERB_USAGE or VERB_FAILED. */
 int create_options_take(CreateOptions *o, const char *verb, int c);
 
-/* Calls CreateContainer and waits until the container has been created. Negative when it was not, which has been reported. */
+/* Calls CreateContainer and waits until the container has been created. Negative when it was not, which has been
+ * reported. */
 int create_container(Client *c, const ContainerRef *ref, const CreateOptions *o, uint32_t *ret_pid);
 
 /* What create and run --detach print: the id, or as JSON all that is known. 0 or negative, reported. */

@@ -61,7 +61,8 @@ static int event_print_text(sd_bus_message *m, const EventHead *head) {
         if (!time)
                 return -ENOMEM;
 
-        printf("%s %s %s/%s sequence=%llu", time, head->topic, head->ns, head->id, (unsigned long long) head->sequence);
+        printf("%s %s %s/%s sequence=%llu", time, head->topic, head->ns, head->id,
+               (unsigned long long) head->sequence);
         r = data_print_text(m);
         putchar('\n');
         return r;

@@ -14,7 +14,7 @@ typedef struct EventFilter {
 
 bool event_filter_matches(const EventFilter *filter, const char *ns, const char *id);
 
-/* Reads one (tstssa{sv}) at the message's position (sequence, topic, time, namespace, container id, the rest by name), and prints
- * it to stdout if it is wanted: a line, or a JSON object. Returns 1 and the sequence, 0 at the end of the array, negative errno
- * (unreported). */
+/* Reads one (tstssa{sv}) at the message's position (sequence, topic, time, namespace, container id, the rest by
+ * name), and prints it to stdout if it is wanted: a line, or a JSON object. Returns 1 and the sequence, 0 at the
+ * end of the array, negative errno (unreported). */
 int event_print(sd_bus_message *m, const EventFilter *filter, OutputMode output, uint64_t *ret_sequence);

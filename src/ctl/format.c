@@ -61,8 +61,7 @@ char *format_time(uint64_t usec) {
                 return strdup("-");
 
         /* A year that does not fit in struct tm is no reason to show nothing. */
-        if (!localtime_r(&seconds, &tm) ||
-            strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0 ||
+        if (!localtime_r(&seconds, &tm) || strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0 ||
             strftime(zone, sizeof(zone), "%z", &tm) != strlen("+hhmm"))
                 return strdup_printf("%llu", (unsigned long long) usec);
 

@@ -22,7 +22,8 @@ typedef struct Verb {
 
 static int verb_help(int argc, char *argv[], Settings *s);
 
-/* In run and wait every status below 125 may be the container's own, so all that is ours is 125, wrong options included. */
+/* In run and wait every status below 125 may be the container's own, so all that is ours is 125, wrong options
+ * included. */
 static const Verb verbs[] = {
         { "run", verb_run, EXIT_STATUS_CONTAINER_FAILED, EXIT_STATUS_CONTAINER_FAILED },
         { "create", verb_create, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
@@ -37,33 +38,32 @@ static const Verb verbs[] = {
         { "help", verb_help, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
 };
 
-static const char usage[] =
-        N_("Usage: monoshim [OPTION...] VERB [ARGUMENT...]\n"
-           "\n"
-           "Run OCI containers under monoshimd, and look after them.\n"
-           "\n"
-           "Verbs:\n"
-           "  run ID                   Create and start a container, wait for its end, delete it\n"
-           "  create ID                Create a container from an OCI bundle\n"
-           "  start ID...              Start created containers\n"
-           "  kill ID...               Send them a signal\n"
-           "  stop ID...               Ask them to end, and kill those that do not\n"
-           "  delete ID...             Delete containers that have ended\n"
-           "  wait ID...               Wait until they have ended\n"
-           "  list                     List containers\n"
-           "  inspect ID...            Show all that is known of containers\n"
-           "  events [ID...]           Show what has happened, and what happens\n"
-           "  help [VERB]              Show this, or the options of a verb\n"
-           "\n"
-           "Options, before or after the verb:\n"
-           "  -n, --namespace=NS       The namespace of ids (default: $MONOSHIM_NAMESPACE, else\n"
-           "                           \"default\"); an id may also be given as NS/ID\n"
-           "      --json=short|pretty  Print JSON\n"
-           "      --address=ADDRESS    Where monoshimd is: a D-Bus address, or the path of a\n"
-           "                           socket (default: $MONOSHIM_ADDRESS, else\n"
-           "                           /run/monoshim/bus, else the system bus)\n"
-           "  -h, --help               Show this, or after a verb its options\n"
-           "      --version            Show the version\n");
+static const char usage[] = N_("Usage: monoshim [OPTION...] VERB [ARGUMENT...]\n"
+                               "\n"
+                               "Run OCI containers under monoshimd, and look after them.\n"
+                               "\n"
+                               "Verbs:\n"
+                               "  run ID                   Create and start a container, wait, delete it\n"
+                               "  create ID                Create a container from an OCI bundle\n"
+                               "  start ID...              Start created containers\n"
+                               "  kill ID...               Send them a signal\n"
+                               "  stop ID...               Ask them to end, and kill those that do not\n"
+                               "  delete ID...             Delete containers that have ended\n"
+                               "  wait ID...               Wait until they have ended\n"
+                               "  list                     List containers\n"
+                               "  inspect ID...            Show all that is known of containers\n"
+                               "  events [ID...]           Show what has happened, and what happens\n"
+                               "  help [VERB]              Show this, or the options of a verb\n"
+                               "\n"
+                               "Options, before or after the verb:\n"
+                               "  -n, --namespace=NS       The namespace of ids (default: $MONOSHIM_NAMESPACE,\n"
+                               "                           else \"default\"); an id may also be given as NS/ID\n"
+                               "      --json=short|pretty  Print JSON\n"
+                               "      --address=ADDRESS    Where monoshimd is: a D-Bus address, or the path of a\n"
+                               "                           socket (default: $MONOSHIM_ADDRESS, else\n"
+                               "                           /run/monoshim/bus, else the system bus)\n"
+                               "  -h, --help               Show this, or after a verb its options\n"
+                               "      --version            Show the version\n");
 
 static const Verb *verb_find(const char *name) {
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
@@ -130,8 +130,8 @@ static int verb_help(int argc, char *argv[], Settings *s) {
         return v->run(2, arguments, s);
 }
 
-/* 0, 1 and 2 must be taken, or the connection would become one of them. Those that were closed are opened the wrong way round, so
- * that using them fails as it would have. */
+/* 0, 1 and 2 must be taken, or the connection would become one of them. Those that were closed are opened the
+ * wrong way round, so that using them fails as it would have. */
 static int streams_reserve(Settings *s) {
         static const int flags[3] = { O_WRONLY | O_CLOEXEC, O_RDONLY | O_CLOEXEC, O_RDONLY | O_CLOEXEC };
 

@@ -12,7 +12,8 @@ JsonWriter *output_json_new(const Settings *s);
 /* Prints the finished text and a newline. 0, or a negative errno that has been reported. */
 int output_json(JsonWriter *w);
 
-/* How wide a table may be: the columns of the terminal that stdout is ($COLUMNS comes first, as for other tools), or 0. */
+/* How wide a table may be: the columns of the terminal that stdout is ($COLUMNS comes first, as for other tools),
+ * or 0. */
 size_t output_width(void);
 
 /* Flushes stdout and tells whether all has been written. A reader that has gone (EPIPE) is no error to talk about. */

@@ -25,7 +25,8 @@ int process_kill(Client *c, const ContainerRef *ref, int signal, bool all, bool 
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = client_call(c, ref->path, MONOSHIM_PROCESS, "Kill", CLIENT_FOREVER, &error, NULL, "ub", (uint32_t) signal, (int) all);
+        r = client_call(c, ref->path, MONOSHIM_PROCESS, "Kill", CLIENT_FOREVER, &error, NULL, "ub", (uint32_t) signal,
+                        (int) all);
         if (r < 0 && gone_is_fine && error_is_gone(&error))
                 return 0;
         if (r < 0)
@@ -50,7 +51,8 @@ void process_resume_if_paused(Client *c, const ContainerRef *ref) {
         _cleanup_(freep) char *status = NULL;
         int r;
 
-        r = sd_bus_get_property_string(c->bus, MONOSHIM_SERVICE, ref->path, MONOSHIM_PROCESS, "Status", &error, &status);
+        r = sd_bus_get_property_string(c->bus, MONOSHIM_SERVICE, ref->path, MONOSHIM_PROCESS, "Status", &error,
+                                       &status);
         if (r < 0 || !streq(status, "paused"))
                 return;
         (void) client_call(c, ref->path, MONOSHIM_CONTAINER, "Resume", CLIENT_FOREVER, NULL, NULL, NULL);

@@ -8,7 +8,8 @@
 
 int process_start(Client *c, const ContainerRef *ref);
 
-/* With 'gone_is_fine' a process that is not there (any more) is no failure; it returns 0 then, and 1 when it got the signal. */
+/* With 'gone_is_fine' a process that is not there (any more) is no failure; it returns 0 then, and 1 when it got
+ * the signal. */
 int process_kill(Client *c, const ContainerRef *ref, int signal, bool all, bool gone_is_fine);
 
 /* The container with it. -ENOENT, not reported, if there is none and 'gone_is_fine'. */

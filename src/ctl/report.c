@@ -68,7 +68,8 @@ const char *report_hint(int r, const sd_bus_error *error) {
                 { SD_BUS_ERROR_NO_REPLY, N_("monoshimd has gone away; containers go on without it.") },
                 { SD_BUS_ERROR_DISCONNECTED, N_("monoshimd has gone away; containers go on without it.") },
                 { SD_BUS_ERROR_ACCESS_DENIED, N_("Only root may do this, unless polkit says otherwise.") },
-                { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, N_("Only root may do this, unless polkit says otherwise.") },
+                { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                  N_("Only root may do this, unless polkit says otherwise.") },
         };
 
         if (sd_bus_error_is_set(error)) {
@@ -90,7 +91,8 @@ const char *report_hint(int r, const sd_bus_error *error) {
         }
 }
 
-/* For an object that does not exist monoshimd can only tell its path, which says less to people than that there is none. */
+/* For an object that does not exist monoshimd can only tell its path, which says less to people than that there is
+ * none. */
 static const char *error_reason(int r, const sd_bus_error *error) {
         if (!sd_bus_error_is_set(error))
                 return strerror(abs(r));

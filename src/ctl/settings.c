@@ -48,7 +48,8 @@ static int settings_set_output(Settings *s, const char *verb, const char *value)
         else if (streq(value, "off"))
                 s->output = OUTPUT_TEXT;
         else
-                return settings_usage_error(verb, _("--json= takes \"short\", \"pretty\" or \"off\", not \"%s\"."), value);
+                return settings_usage_error(verb, _("--json= takes \"short\", \"pretty\" or \"off\", not \"%s\"."),
+                                            value);
         return 0;
 }
 
@@ -122,6 +123,7 @@ int settings_check_arguments(int argc, char *argv[], int min, int max) {
         if (n < min)
                 return settings_usage_error(argv[0], _("\"%s\" needs the id of a container."), argv[0]);
         if (n > max)
-                return settings_usage_error(argv[0], _("\"%s\" takes no argument \"%s\"."), argv[0], argv[optind + max]);
+                return settings_usage_error(argv[0], _("\"%s\" takes no argument \"%s\"."), argv[0],
+                                            argv[optind + max]);
         return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the user asked of every verb alike: namespace, form of the output, address; and the parsing of options, which all verbs share. */
+/* What the user asked of every verb alike: namespace, form of the output, address; and the parsing of options,
+ * which all verbs share. */
 
 #include "util/macro.h"
 
@@ -47,8 +48,8 @@ enum {
 /* The defaults, from the environment (MONOSHIM_NAMESPACE, MONOSHIM_ADDRESS). Strings are borrowed. */
 void settings_init(Settings *s);
 
-/* getopt_long() that deals with the common options itself. Returns an option of the verb (> 0), 0 at the end of the options,
- * or VERB_USAGE or VERB_DONE, which the verb is to return. 'usage' is what --help prints. */
+/* getopt_long() that deals with the common options itself. Returns an option of the verb (> 0), 0 at the end of
+ * the options, or VERB_USAGE or VERB_DONE, which the verb is to return. 'usage' is what --help prints. */
 int settings_getopt(Settings *s, int argc, char *argv[], const char *short_options, const struct option *long_options,
                     const char *usage);
 

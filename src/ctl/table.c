@@ -2,8 +2,8 @@
 
 /* A table for people.
  *
- * Widths are counted in columns of the terminal (wcwidth), under the locale's idea of characters. A cell that the locale cannot
- * decode counts one column for each byte. */
+ * Widths are counted in columns of the terminal (wcwidth), under the locale's idea of characters. A cell that the
+ * locale cannot decode counts one column for each byte. */
 
 #include "ctl/table.h"
 
@@ -14,10 +14,10 @@
 
 struct Table {
         size_t n_columns;
-        size_t n_rows;          /* the header included */
+        size_t n_rows; /* the header included */
         size_t n_allocated;
         bool *right;
-        char **cells;           /* n_rows * n_columns */
+        char **cells; /* n_rows * n_columns */
 };
 
 Table *table_new(const char *const header[], size_t n_columns) {
@@ -194,6 +194,7 @@ int table_print(const Table *t, FILE *f, bool legend, size_t width) {
 
         for (size_t row = first; row < t->n_rows; row++)
                 for (size_t i = 0; i < t->n_columns; i++)
-                        cell_print(f, t->cells[row * t->n_columns + i], widths[i], t->right[i], i + 1 == t->n_columns);
+                        cell_print(f, t->cells[row * t->n_columns + i], widths[i], t->right[i],
+                                   i + 1 == t->n_columns);
         return 0;
 }

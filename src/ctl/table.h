@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A table for people: columns aligned by what their text is wide on a terminal, and cut when the terminal is narrower. */
+/* A table for people: columns aligned by what their text is wide on a terminal, and cut when the terminal is
+ * narrower. */
 
 #include "util/macro.h"
 
@@ -20,7 +21,8 @@ void table_align_right(Table *t, size_t column);
 /* Takes copies of the cells; control characters in them are shown as blanks. 0 or -ENOMEM, with nothing added. */
 int table_add_row(Table *t, const char *const cells[]);
 
-/* Prints without trailing blanks. Where the table is wider than 'width' (0: no limit) the widest columns are cut first, each cut
- * cell ending in an ellipsis; no column becomes narrower than TABLE_COLUMN_MIN, even if lines then are too long. 0, or -ENOMEM. */
+/* Prints without trailing blanks. Where the table is wider than 'width' (0: no limit) the widest columns are cut
+ * first, each cut cell ending in an ellipsis; no column becomes narrower than TABLE_COLUMN_MIN, even if lines then
+ * are too long. 0, or -ENOMEM. */
 #define TABLE_COLUMN_MIN 4
 int table_print(const Table *t, FILE *f, bool legend, size_t width);

@@ -30,6 +30,7 @@ static int basic_write_json(sd_bus_message *m, char type, JsonWriter *w) {
         if (r == 0)
                 return -EBADMSG;
 
+        /* clang-format off */
         switch (type) {
         case SD_BUS_TYPE_BYTE:          json_write_uint64(w, v.y); break;
         case SD_BUS_TYPE_BOOLEAN:       json_write_bool(w, v.b); break;
@@ -49,6 +50,7 @@ static int basic_write_json(sd_bus_message *m, char type, JsonWriter *w) {
         default: /* strings, object paths, signatures */
                 json_write_string(w, v.s);
         }
+        /* clang-format on */
         return 0;
 }
 
@@ -109,7 +111,8 @@ static int container_write_json(sd_bus_message *m, char type, const char *conten
         if (r < 0)
                 return r;
 
-        return sd_bus_message_exit_container(m);
+        r = sd_bus_message_exit_container(m);
+        return r < 0 ? r : 0;
 }
 
 int value_write_json(sd_bus_message *m, JsonWriter *w) {
@@ -189,8 +192,9 @@ int value_read_text(sd_bus_message *m, bool quote, char **ret) {
                 if (r < 0)
                         return r;
                 r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        *ret = mfree(*ret);
+                if (r >= 0)
+                        return 0;
+                *ret = mfree(*ret);
                 return r;
         }
         if (type == SD_BUS_TYPE_STRING || type == SD_BUS_TYPE_OBJECT_PATH || type == SD_BUS_TYPE_SIGNATURE)

@@ -22,36 +22,33 @@ typedef struct ControlOptions {
         bool force;
 } ControlOptions;
 
-static const char start_usage[] =
-        N_("Usage: monoshim start ID...\n"
-           "\n"
-           "Start created containers.\n");
+static const char start_usage[] = N_("Usage: monoshim start ID...\n"
+                                     "\n"
+                                     "Start created containers.\n");
 
-static const char kill_usage[] =
-        N_("Usage: monoshim kill [OPTION...] ID...\n"
-           "\n"
-           "Send a signal to the init process of containers.\n"
-           "\n"
-           "  -s, --signal=SIGNAL      Name or number (default: TERM)\n"
-           "  -a, --all                To every process in the container\n");
+static const char kill_usage[] = N_("Usage: monoshim kill [OPTION...] ID...\n"
+                                    "\n"
+                                    "Send a signal to the init process of containers.\n"
+                                    "\n"
+                                    "  -s, --signal=SIGNAL      Name or number (default: TERM)\n"
+                                    "  -a, --all                To every process in the container\n");
 
-static const char stop_usage[] =
-        N_("Usage: monoshim stop [OPTION...] ID...\n"
-           "\n"
-           "Ask containers to end, kill those that do not, and wait until all have ended.\n"
-           "They are kept, to be looked at and deleted.\n"
-           "\n"
-           "  -t, --timeout=TIME       How long to wait before killing: seconds, or a time\n"
-           "                           span such as 1min 30s, or infinity (default: 10)\n"
-           "  -s, --signal=SIGNAL      What to ask with: name or number (default: TERM)\n");
+static const char stop_usage[] = N_("Usage: monoshim stop [OPTION...] ID...\n"
+                                    "\n"
+                                    "Ask containers to end, kill those that do not, and wait until all have ended.\n"
+                                    "They are kept, to be looked at and deleted.\n"
+                                    "\n"
+                                    "  -t, --timeout=TIME       How long to wait before killing: seconds, or a time\n"
+                                    "                           span such as 1min 30s, or infinity (default: 10)\n"
+                                    "  -s, --signal=SIGNAL      What to ask with: name or number (default: TERM)\n");
 
-static const char delete_usage[] =
-        N_("Usage: monoshim delete [OPTION...] ID...\n"
-           "\n"
-           "Delete containers that have ended or have not been started.\n"
-           "\n"
-           "  -f, --force              Kill those that still run; no complaint about those\n"
-           "                           that do not exist\n");
+static const char delete_usage[] = N_(
+        "Usage: monoshim delete [OPTION...] ID...\n"
+        "\n"
+        "Delete containers that have ended or have not been started.\n"
+        "\n"
+        "  -f, --force              Kill those that still run; no complaint about those\n"
+        "                           that do not exist\n");
 
 static int control_take(ControlOptions *o, const char *verb, int c) {
         switch (c) {
@@ -76,8 +73,8 @@ static int control_take(ControlOptions *o, const char *verb, int c) {
 }
 
 /* Options, then at least one id, then the connection. 0, VERB_FAILED, VERB_USAGE or VERB_DONE. */
-static int control_begin(int argc, char *argv[], Settings *s, const char *letters, const struct option *options, const char *usage,
-                         ControlOptions *o, ContainerRefs *refs, Client **ret_client) {
+static int control_begin(int argc, char *argv[], Settings *s, const char *letters, const struct option *options,
+                         const char *usage, ControlOptions *o, ContainerRefs *refs, Client **ret_client) {
         int c, r;
 
         while ((c = settings_getopt(s, argc, argv, letters, options, usage)) > 0) {
@@ -141,8 +138,9 @@ int verb_kill(int argc, char *argv[], Settings *s) {
         return failed ? VERB_FAILED : 0;
 }
 
-/* Signals those that have not ended yet, and gives up on those that cannot be signalled. Whether one that is not there is to be
- * complained about is for Wait's answer to say: a container that has just ended is gone for Kill, too. */
+/* Signals those that have not ended yet, and gives up on those that cannot be signalled. Whether one that is not
+ * there is to be complained about is for Wait's answer to say: a container that has just ended is gone for Kill,
+ * too. */
 static bool stop_signal(Client *c, Waiter *w, const ContainerRefs *refs, int signal) {
         bool failed = false;
 

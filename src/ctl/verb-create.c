@@ -7,29 +7,29 @@
 #include "ctl/report.h"
 #include "ctl/verb.h"
 
-static const char usage[] =
-        N_("Usage: monoshim create [OPTION...] ID\n"
-           "\n"
-           "Create a container from an OCI bundle, to be started later.\n"
-           "\n"
-           "  -b, --bundle=DIR         The OCI bundle (default: the current directory)\n"
-           "      --runtime=NAME       The OCI runtime, by name or path\n"
-           "      --runtime-root=DIR   Where the runtime keeps its state\n"
-           "      --systemd-cgroup     Let the runtime have its cgroups made by systemd\n"
-           "      --no-pivot           Do not use pivot_root\n"
-           "      --no-new-keyring     Do not make a session keyring for the container\n"
-           "      --label=NAME=VALUE   Attach a label (may be repeated)\n"
-           "      --stdin=STREAM       Standard streams: the path of a FIFO, file:///PATH,\n"
-           "      --stdout=STREAM      journal:NAME, binary:///PATH, \"-\" for that of monoshim\n"
-           "      --stderr=STREAM      itself (default: /dev/null)\n"
-           "\n"
-           "Prints the id, or with --json= all that is known of the container.\n");
+static const char usage[] = N_("Usage: monoshim create [OPTION...] ID\n"
+                               "\n"
+                               "Create a container from an OCI bundle, to be started later.\n"
+                               "\n"
+                               "  -b, --bundle=DIR         The OCI bundle (default: the current directory)\n"
+                               "      --runtime=NAME       The OCI runtime, by name or path\n"
+                               "      --runtime-root=DIR   Where the runtime keeps its state\n"
+                               "      --systemd-cgroup     Let the runtime have its cgroups made by systemd\n"
+                               "      --no-pivot           Do not use pivot_root\n"
+                               "      --no-new-keyring     Do not make a session keyring for the container\n"
+                               "      --label=NAME=VALUE   Attach a label (may be repeated)\n"
+                               "      --stdin=STREAM       Standard streams: the path of a FIFO, file:///PATH,\n"
+                               "      --stdout=STREAM      journal:NAME, binary:///PATH, \"-\" for our own\n"
+                               "      --stderr=STREAM      (default: /dev/null)\n"
+                               "\n"
+                               "Prints the id, or with --json= all that is known of the container.\n");
 
 static int create_parse(int argc, char *argv[], Settings *s, CreateOptions *o) {
         static const struct option options[] = { COMMON_LONG_OPTIONS, CREATE_LONG_OPTIONS, {} };
         int c, r;
 
-        while ((c = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS CREATE_SHORT_OPTIONS, options, _(usage))) > 0) {
+        while ((c = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS CREATE_SHORT_OPTIONS, options, _(usage))) >
+               0) {
                 r = create_options_take(o, argv[0], c);
                 if (r < 0)
                         return r;

@@ -2,8 +2,9 @@
 
 /* monoshim events.
  *
- * All that is shown comes from GetEvents, by sequence number. A signal is only the news that there is something to get: so nothing
- * is shown twice, nothing is left out, and a connection that had to be made again goes on where the old one ended. */
+ * All that is shown comes from GetEvents, by sequence number. A signal is only the news that there is something to
+ * get: so nothing is shown twice, nothing is left out, and a connection that had to be made again goes on where
+ * the old one ended. */
 
 #include "ctl/client.h"
 #include "ctl/event-print.h"
@@ -14,6 +15,7 @@
 #include "util/text.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <systemd/sd-event.h>
@@ -21,28 +23,28 @@
 /* Events asked for at once, so that a reply stays small whatever monoshimd keeps. */
 #define EVENTS_PAGE 1000
 
-static const char usage[] =
-        N_("Usage: monoshim events [OPTION...] [ID...]\n"
-           "\n"
-           "Show what has happened to containers, as far as monoshimd remembers it.\n"
-           "\n"
-           "  -s, --since=SEQUENCE     Only what came after the event with this number\n"
-           "  -f, --follow             Go on with what happens; without --since, show only that\n"
-           "  -A, --all-namespaces     Of every namespace, not only of that chosen with -n\n");
+static const char usage[] = N_("Usage: monoshim events [OPTION...] [ID...]\n"
+                               "\n"
+                               "Show what has happened to containers, as far as monoshimd remembers it.\n"
+                               "\n"
+                               "  -s, --since=SEQUENCE     Only what came after the event with this number\n"
+                               "  -f, --follow             Go on with what happens; without --since, show that\n"
+                               "                           alone\n"
+                               "  -A, --all-namespaces     Of every namespace, not only of that chosen with -n\n");
 
 typedef struct Events {
         Client *client;
         sd_event *event;
         sd_bus_slot *slot;
         EventFilter filter;
-        uint64_t last;          /* the sequence number up to which all has been shown */
-        bool since;             /* the user said from where */
+        uint64_t last; /* the sequence number up to which all has been shown */
+        bool since;    /* the user said from where */
         bool follow;
         bool all;
         bool news;
         bool lost;
-        bool closed;            /* stdout: our reader has gone, which is a good end, or ... */
-        bool failed;            /* ... writing failed, which has been reported */
+        bool closed; /* stdout: our reader has gone, which is a good end, or ... */
+        bool failed; /* ... writing failed, which has been reported */
 } Events;
 
 static void events_done(Events *e) {
@@ -80,8 +82,8 @@ static int events_get_page(Events *e, bool *ret_complete, sd_bus_error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         int complete, r;
 
-        r = client_call(e->client, MONOSHIM_PATH, MONOSHIM_MANAGER, "GetEvents", CLIENT_DEFAULT_TIMEOUT, error, &reply,
-                        "tu", e->last, (uint32_t) EVENTS_PAGE);
+        r = client_call(e->client, MONOSHIM_PATH, MONOSHIM_MANAGER, "GetEvents", CLIENT_DEFAULT_TIMEOUT, error,
+                        &reply, "tu", e->last, (uint32_t) EVENTS_PAGE);
         if (r < 0)
                 return r;
         r = sd_bus_message_read(reply, "b", &complete);
@@ -92,7 +94,8 @@ static int events_get_page(Events *e, bool *ret_complete, sd_bus_error *error) {
         return events_print_page(e, reply);
 }
 
-/* Everything after e->last. Reports its failures, except for a monoshimd that has gone while we follow it (e->lost). */
+/* Everything after e->last. Reports its failures, except for a monoshimd that has gone while we follow it
+ * (e->lost). */
 static int events_catch_up(Events *e) {
         int n;
 
@@ -142,13 +145,14 @@ static int events_on_message(sd_bus_message *m, void *userdata, sd_bus_error *re
         return 0;
 }
 
-/* The match is made by hand: sd_bus_match_signal() would compare the sender, too, and on a socket without a bus there is none. */
+/* The match is made by hand: sd_bus_match_signal() would compare the sender, too, and on a socket without a bus
+ * there is none. */
 static int events_add_match(Events *e, const char *match) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = sd_bus_call_method(e->client->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch",
-                               &error, NULL, "s", match);
+        r = sd_bus_call_method(e->client->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                               "org.freedesktop.DBus", "AddMatch", &error, NULL, "s", match);
         if (r < 0)
                 return report_call(r, &error, _("Cannot subscribe to events"));
         return 0;
@@ -163,7 +167,8 @@ static int events_subscribe(Events *e) {
         if (r < 0)
                 return report_errno(r, _("Cannot subscribe to events"));
 
-        r = events_add_match(e, "type='signal',sender='" MONOSHIM_SERVICE "',path='" MONOSHIM_PATH "',interface='" MONOSHIM_MANAGER "'");
+        r = events_add_match(e, "type='signal',sender='" MONOSHIM_SERVICE "',path='" MONOSHIM_PATH
+                                "',interface='" MONOSHIM_MANAGER "'");
         if (r < 0)
                 return r;
         return events_add_match(e, "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
@@ -175,8 +180,8 @@ static int events_get_last(Events *e) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = sd_bus_get_property_trivial(e->client->bus, MONOSHIM_SERVICE, MONOSHIM_PATH, MONOSHIM_MANAGER, "LastSequence", &error,
-                                        't', &e->last);
+        r = sd_bus_get_property_trivial(e->client->bus, MONOSHIM_SERVICE, MONOSHIM_PATH, MONOSHIM_MANAGER,
+                                        "LastSequence", &error, 't', &e->last);
         if (r < 0)
                 return report_call(r, &error, _("Cannot get the events"));
         return 0;
@@ -190,7 +195,8 @@ static int events_reconnect(Events *e) {
 
         r = client_reconnect(e->client);
         if (r < 0) {
-                report(_("monoshimd went away, and has not come back. The last event was %llu."), (unsigned long long) e->last);
+                report(_("monoshimd went away, and has not come back. The last event was %llu."),
+                       (unsigned long long) e->last);
                 return r;
         }
         e->lost = false;
@@ -207,7 +213,8 @@ static int events_on_hangup(sd_event_source *source, int fd, uint32_t revents, v
 
 /* Without this, "monoshim events -f | head -1" would stay until the next event, which may never come. */
 static void events_watch_stdout(Events *e) {
-        (void) sd_event_add_io(e->event, NULL, STDOUT_FILENO, 0, events_on_hangup, e); /* a file cannot be watched, and need not */
+        /* A file cannot be watched, and need not. */
+        (void) sd_event_add_io(e->event, NULL, STDOUT_FILENO, 0, events_on_hangup, e);
 }
 
 static int events_follow(Events *e) {
@@ -289,6 +296,9 @@ int verb_events(int argc, char *argv[], Settings *s) {
         r = container_refs_parse(&refs, s, argc, argv);
         if (r < 0 || refs.bad)
                 return VERB_FAILED;
+
+        /* So that a reader who goes is seen as EPIPE, and ends this well. */
+        (void) signal(SIGPIPE, SIG_IGN);
 
         e.filter = (EventFilter) { .ns = e.all ? NULL : s->ns, .refs = &refs };
         r = client_new(s, &e.client);

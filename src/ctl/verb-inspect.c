@@ -15,14 +15,13 @@
 #include <limits.h>
 #include <stdio.h>
 
-static const char usage[] =
-        N_("Usage: monoshim inspect ID...\n"
-           "\n"
-           "Show all that is known of containers: the properties of their objects on D-Bus.\n");
+static const char usage[] = N_("Usage: monoshim inspect ID...\n"
+                               "\n"
+                               "Show all that is known of containers: the properties of their objects on D-Bus.\n");
 
 /* One container's properties as they come. In both forms a name that both interfaces have (Id) is shown once. */
 typedef struct Inspection {
-        JsonWriter *json;       /* NULL: text */
+        JsonWriter *json; /* NULL: text */
         char **seen;
 } Inspection;
 
@@ -147,10 +146,11 @@ static int inspect_get(Client *c, const ContainerRef *ref, sd_bus_message *repli
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "GetContainer", CLIENT_DEFAULT_TIMEOUT, &error, NULL, "ss", ref->ns, ref->id);
+        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "GetContainer", CLIENT_DEFAULT_TIMEOUT, &error, NULL,
+                        "ss", ref->ns, ref->id);
         for (int i = 0; i < 2 && r >= 0; i++)
-                r = client_call(c, ref->path, "org.freedesktop.DBus.Properties", "GetAll", CLIENT_DEFAULT_TIMEOUT, &error, &replies[i],
-                                "s", interfaces[i]);
+                r = client_call(c, ref->path, "org.freedesktop.DBus.Properties", "GetAll", CLIENT_DEFAULT_TIMEOUT,
+                                &error, &replies[i], "s", interfaces[i]);
         if (r < 0)
                 return report_call(r, &error, _("Cannot inspect %s/%s"), ref->ns, ref->id);
         return 0;

@@ -11,14 +11,13 @@
 
 #include <stdio.h>
 
-static const char usage[] =
-        N_("Usage: monoshim list [OPTION...]\n"
-           "\n"
-           "List containers.\n"
-           "\n"
-           "  -A, --all-namespaces     Of every namespace, not only of that chosen with -n\n"
-           "  -q, --quiet              Ids only (with -A: NAMESPACE/ID)\n"
-           "      --no-legend          Without the line with the names of the columns\n");
+static const char usage[] = N_("Usage: monoshim list [OPTION...]\n"
+                               "\n"
+                               "List containers.\n"
+                               "\n"
+                               "  -A, --all-namespaces     Of every namespace, not only of that chosen with -n\n"
+                               "  -q, --quiet              Ids only (with -A: NAMESPACE/ID)\n"
+                               "      --no-legend          Without the line with the names of the columns\n");
 
 enum {
         OPTION_NO_LEGEND = OPTION_LONG_ONLY,
@@ -79,7 +78,8 @@ static int list_read(List *list, const char *ns) {
         if (r < 0)
                 return r;
 
-        while ((r = sd_bus_message_read(list->reply, "(sssuo)", &item.ns, &item.id, &item.status, &item.pid, &item.path)) > 0) {
+        while ((r = sd_bus_message_read(list->reply, "(sssuo)", &item.ns, &item.id, &item.status, &item.pid,
+                                        &item.path)) > 0) {
                 if (ns && !streq(item.ns, ns))
                         continue;
                 r = list_add(list, &item);
@@ -102,7 +102,8 @@ static int list_get(List *list, const Settings *s, const char *ns) {
         r = client_new(s, &c);
         if (r < 0)
                 return r;
-        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "ListContainers", CLIENT_DEFAULT_TIMEOUT, &error, &list->reply, NULL);
+        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "ListContainers", CLIENT_DEFAULT_TIMEOUT, &error,
+                        &list->reply, NULL);
         if (r >= 0)
                 r = list_read(list, ns);
         if (r < 0)
@@ -158,7 +159,8 @@ static int list_print_table(const List *list, bool legend) {
 
 static void list_print_ids(const List *list, bool with_namespace) {
         for (size_t i = 0; i < list->n_items; i++)
-                printf("%s%s%s\n", with_namespace ? list->items[i].ns : "", with_namespace ? "/" : "", list->items[i].id);
+                printf("%s%s%s\n", with_namespace ? list->items[i].ns : "", with_namespace ? "/" : "",
+                       list->items[i].id);
 }
 
 static int list_parse(int argc, char *argv[], Settings *s, ListOptions *o) {

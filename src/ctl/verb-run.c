@@ -2,8 +2,9 @@
 
 /* monoshim run: create, start, wait, delete.
  *
- * The question how the container ended is asked before it is started, so no end can be missed. Signals are blocked from the
- * beginning: one that comes before Start means that there is nothing to be run, one that comes later is the container's. */
+ * The question how the container ended is asked before it is started, so no end can be missed. Signals are blocked
+ * from the beginning: one that comes before Start means that there is nothing to be run, one that comes later is
+ * the container's. */
 
 #include "ctl/create.h"
 #include "ctl/i18n.h"
@@ -17,31 +18,31 @@
 
 static const int forwarded_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
 
-static const char usage[] =
-        N_("Usage: monoshim run [OPTION...] ID\n"
-           "\n"
-           "Run a container from an OCI bundle: create and start it, wait for its end, delete it.\n"
-           "Signals are passed on to it, and its exit status is that of monoshim.\n"
-           "\n"
-           "  -d, --detach             Leave it running; print its id\n"
-           "  -b, --bundle=DIR         The OCI bundle (default: the current directory)\n"
-           "      --runtime=NAME       The OCI runtime, by name or path\n"
-           "      --runtime-root=DIR   Where the runtime keeps its state\n"
-           "      --systemd-cgroup     Let the runtime have its cgroups made by systemd\n"
-           "      --no-pivot           Do not use pivot_root\n"
-           "      --no-new-keyring     Do not make a session keyring for the container\n"
-           "      --label=NAME=VALUE   Attach a label (may be repeated)\n"
-           "      --stdin=STREAM       Standard streams: the path of a FIFO, file:///PATH,\n"
-           "      --stdout=STREAM      journal:NAME, binary:///PATH, empty for /dev/null, \"-\"\n"
-           "      --stderr=STREAM      for that of monoshim itself, which is the default; with\n"
-           "                           --detach it is /dev/null\n");
+static const char usage[] = N_("Usage: monoshim run [OPTION...] ID\n"
+                               "\n"
+                               "Run a container from an OCI bundle: create and start it, wait for its end,\n"
+                               "delete it. Signals are passed on to it, and its exit status becomes that of\n"
+                               "monoshim.\n"
+                               "\n"
+                               "  -d, --detach             Leave it running; print its id\n"
+                               "  -b, --bundle=DIR         The OCI bundle (default: the current directory)\n"
+                               "      --runtime=NAME       The OCI runtime, by name or path\n"
+                               "      --runtime-root=DIR   Where the runtime keeps its state\n"
+                               "      --systemd-cgroup     Let the runtime have its cgroups made by systemd\n"
+                               "      --no-pivot           Do not use pivot_root\n"
+                               "      --no-new-keyring     Do not make a session keyring for the container\n"
+                               "      --label=NAME=VALUE   Attach a label (may be repeated)\n"
+                               "      --stdin=STREAM       Standard streams: the path of a FIFO, file:///PATH,\n"
+                               "      --stdout=STREAM      journal:NAME, binary:///PATH, \"-\" for our own\n"
+                               "      --stderr=STREAM      (the default), empty for /dev/null (the default with\n"
+                               "                           --detach)\n");
 
 typedef struct Run {
         Client *client;
         const ContainerRef *ref;
         CreateOptions create;
         bool detach;
-        bool lost;              /* monoshimd has gone; the container may run on */
+        bool lost; /* monoshimd has gone; the container may run on */
 } Run;
 
 static int run_parse(int argc, char *argv[], Settings *s, Run *run) {
@@ -53,7 +54,8 @@ static int run_parse(int argc, char *argv[], Settings *s, Run *run) {
         };
         int c, r;
 
-        while ((c = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS CREATE_SHORT_OPTIONS "d", options, _(usage))) > 0) {
+        while ((c = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS CREATE_SHORT_OPTIONS "d", options,
+                                    _(usage))) > 0) {
                 if (c == 'd') {
                         run->detach = true;
                         continue;
@@ -123,6 +125,36 @@ static int run_forward_signals(Run *run, Waiter *w) {
         return 0;
 }
 
+/* Whether what has been created still waits to be started; if that cannot be said, Wait's answer will tell. */
+static bool run_is_created(Run *run) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(freep) char *status = NULL;
+
+        return sd_bus_get_property_string(run->client->bus, MONOSHIM_SERVICE, run->ref->path, MONOSHIM_PROCESS,
+                                          "Status", &error, &status) >= 0 &&
+               streq(status, "created");
+}
+
+/* A monoshimd that goes away before it answers may have started the container or not. That is found out from the
+ * next one. */
+static int run_start(Run *run, Waiter *w) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = client_call(run->client, run->ref->path, MONOSHIM_PROCESS, "Start", CLIENT_FOREVER, &error, NULL, NULL);
+        if (r >= 0)
+                return 0;
+        if (!client_error_is_lost(r, &error))
+                return report_call(r, &error, _("Cannot start %s/%s"), run->ref->ns, run->ref->id);
+
+        r = waiter_reconnect(w);
+        if (r < 0) {
+                run->lost = true;
+                return r;
+        }
+        return run_is_created(run) ? process_start(run->client, run->ref) : 0;
+}
+
 /* The container's exit status, or VERB_FAILED. */
 static int run_attached(Run *run) {
         _cleanup_(waiter_freep) Waiter *w = NULL;
@@ -135,7 +167,7 @@ static int run_attached(Run *run) {
         r = run_forward_signals(run, w);
         if (r < 0)
                 return VERB_FAILED;
-        r = process_start(run->client, run->ref);
+        r = run_start(run, w);
         if (r < 0)
                 return VERB_FAILED;
         r = waiter_run(w, USEC_INFINITY);
@@ -162,6 +194,20 @@ static int run_detached(Run *run, uint32_t pid) {
         return r < 0 ? VERB_FAILED : 0;
 }
 
+/* Somebody else may have deleted it. Failing to is reported, and does not change how the container ended. */
+static void run_delete(Run *run) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = client_call(run->client, run->ref->path, MONOSHIM_PROCESS, "Delete", CLIENT_FOREVER, &error, NULL, NULL);
+        if (r >= 0 || sd_bus_error_has_name(&error, MONOSHIM_ERROR("NotFound")))
+                return;
+        if (client_error_is_lost(r, &error) && client_reconnect(run->client) >= 0)
+                (void) process_delete(run->client, run->ref, true);
+        else
+                report_call(r, &error, _("Cannot delete %s/%s"), run->ref->ns, run->ref->id);
+}
+
 static int run_created(Run *run, const sigset_t *signals, uint32_t pid) {
         int status, signal;
 
@@ -171,9 +217,8 @@ static int run_created(Run *run, const sigset_t *signals, uint32_t pid) {
         else
                 status = run->detach ? run_detached(run, pid) : run_attached(run);
 
-        /* Somebody else may have deleted it; failing to is reported, and does not change how it ended. */
         if (!run->lost && (!run->detach || signal > 0 || status < 0))
-                (void) process_delete(run->client, run->ref, true);
+                run_delete(run);
         return status;
 }
 
@@ -194,7 +239,8 @@ int verb_run(int argc, char *argv[], Settings *s) {
                 run.client = c;
                 run.ref = refs.items;
                 signals_block(&signals);
-                r = create_container(c, run.ref, &run.create, &pid) < 0 ? VERB_FAILED : run_created(&run, &signals, pid);
+                r = create_container(c, run.ref, &run.create, &pid) < 0 ? VERB_FAILED
+                                                                        : run_created(&run, &signals, pid);
         }
 
         create_options_done(&run.create);

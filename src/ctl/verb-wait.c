@@ -11,13 +11,12 @@
 #include <limits.h>
 #include <stdio.h>
 
-static const char usage[] =
-        N_("Usage: monoshim wait ID...\n"
-           "\n"
-           "Wait until containers have ended. The exit status is that of the (last) container,\n"
-           "or 125 if there is something that could not be waited for.\n"
-           "\n"
-           "Prints nothing for one container, \"ID STATUS\" for each as it ends for more than one.\n");
+static const char usage[] = N_("Usage: monoshim wait ID...\n"
+                               "\n"
+                               "Wait until containers have ended. The exit status is that of the (last)\n"
+                               "container, or 125 if one could not be waited for.\n"
+                               "\n"
+                               "Prints nothing for one container, and for several \"ID STATUS\" as each ends.\n");
 
 typedef struct Wait {
         const Settings *settings;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The verbs. Each takes its own arguments (argv[0] is its name) and returns the exit status of the command, or a VERB_ value. */
+/* The verbs. Each takes its own arguments (argv[0] is its name) and returns the exit status of the command, or a
+ * VERB_ value. */
 
 #include "ctl/settings.h"
 
-/* The exit status when it is monoshim or monoshimd that failed. Where the status is the container's own, it has to be one that
- * containers hardly use. */
+/* The exit status when it is monoshim or monoshimd that failed. Where the status is the container's own, it has to
+ * be one that containers hardly use. */
 #define EXIT_STATUS_FAILED 1
 #define EXIT_STATUS_USAGE 2
 #define EXIT_STATUS_CONTAINER_FAILED 125

@@ -13,7 +13,7 @@ struct Waiter {
         sd_event *event;
         WaiterNotice notice;
         void *userdata;
-        bool lost;              /* the connection; seen in a callback, where it cannot be replaced */
+        bool lost; /* the connection; seen in a callback, where it cannot be replaced */
         size_t n_pending;
         size_t n_items;
         WaitItem items[];
@@ -78,7 +78,8 @@ static int waiter_ask_all(Waiter *w) {
         return 0;
 }
 
-int waiter_new(Client *client, const ContainerRef *refs, size_t n_refs, WaiterNotice notice, void *userdata, Waiter **ret) {
+int waiter_new(Client *client, const ContainerRef *refs, size_t n_refs, WaiterNotice notice, void *userdata,
+               Waiter **ret) {
         _cleanup_(waiter_freep) Waiter *w = NULL;
         int r;
 
@@ -135,7 +136,7 @@ sd_event *waiter_get_event(Waiter *w) {
 }
 
 /* Slots keep their bus alive, so they go first. */
-static int waiter_reconnect(Waiter *w) {
+int waiter_reconnect(Waiter *w) {
         int r;
 
         for (size_t i = 0; i < w->n_items; i++)
@@ -152,7 +153,7 @@ static int waiter_reconnect(Waiter *w) {
 
         for (size_t i = 0; i < w->n_items; i++)
                 if (w->items[i].pending)
-                        report(_("monoshimd went away while %s/%s was being waited for; the container may still be there."),
+                        report(_("monoshimd went away while %s/%s was waited for; the container may still be there."),
                                w->items[i].ref->ns, w->items[i].ref->id);
         return r;
 }

@@ -3,8 +3,8 @@
 
 /* Waiting for containers to end, through restarts of monoshimd.
  *
- * The containers go on while monoshimd is away, and it knows how they ended when it is back: so a lost connection is made again,
- * and the question asked again. */
+ * The containers go on while monoshimd is away, and it knows how they ended when it is back: so a lost connection
+ * is made again, and the question asked again. */
 
 #include "ctl/client.h"
 #include "ctl/container-ref.h"
@@ -29,7 +29,8 @@ struct WaitItem {
 typedef void (*WaiterNotice)(WaitItem *item, void *userdata);
 
 /* Asks about all of them. 'refs' and 'client' must outlive the waiter. Reports why not. */
-int waiter_new(Client *client, const ContainerRef *refs, size_t n_refs, WaiterNotice notice, void *userdata, Waiter **ret);
+int waiter_new(Client *client, const ContainerRef *refs, size_t n_refs, WaiterNotice notice, void *userdata,
+               Waiter **ret);
 Waiter *waiter_free(Waiter *w);
 DEFINE_CLEANUP(Waiter *, waiter_free);
 
@@ -41,6 +42,10 @@ void waiter_drop(Waiter *w, size_t i);
 /* The loop that waiter_run() runs, for sources of the caller's own. */
 sd_event *waiter_get_event(Waiter *w);
 
-/* Goes on until nothing is pending (1) or 'timeout_usec' has passed (0). Negative when monoshimd stays away, which has been
- * reported. */
+/* Makes the connection again, for a caller whose own call has found it lost, and asks again. Negative when
+ * monoshimd stays away, which has been reported. */
+int waiter_reconnect(Waiter *w);
+
+/* Goes on until nothing is pending (1) or 'timeout_usec' has passed (0). Negative when monoshimd stays away, which
+ * has been reported. */
 int waiter_run(Waiter *w, uint64_t timeout_usec);

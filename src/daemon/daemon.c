@@ -58,7 +58,8 @@ static void daemon_on_idle(void *userdata) {
 static int daemon_on_stop_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Daemon *d = userdata;
 
-        log_warning("Some runtime commands did not finish in time, ending without them; the next start undoes what is half-done.");
+        log_warning(
+                "Some runtime commands did not finish in time, ending without them; the next start undoes what is half-done.");
         return sd_event_exit(d->event, EXIT_SUCCESS);
 }
 
@@ -85,7 +86,8 @@ static int daemon_reload(void *userdata, Failure *failure) {
         config_init(&config);
         r = config_load(d->options->config_path, d->options->config_is_optional, &config, &reason);
         if (r < 0)
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "The configuration was not changed: %s", strempty(reason));
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "The configuration was not changed: %s",
+                                   strempty(reason));
 
         d->config = config;
         job_pool_set_max(d->pool, config.max_runtime_jobs);
@@ -121,15 +123,20 @@ static int daemon_open_directories(Daemon *d) {
 
         d->state_fd = directory_open_or_make(o->state_directory, 0711);
         if (d->state_fd < 0)
-                return log_error_errno(d->state_fd, "Failed to open or make the state directory %s: %m", o->state_directory);
+                return log_error_errno(d->state_fd, "Failed to open or make the state directory %s: %m",
+                                       o->state_directory);
         d->root_fd = directory_open_or_make(o->root_directory, 0711);
         if (d->root_fd < 0)
-                return log_error_errno(d->root_fd, "Failed to open or make the root directory %s: %m", o->root_directory);
+                return log_error_errno(d->root_fd, "Failed to open or make the root directory %s: %m",
+                                       o->root_directory);
 
         /* Two daemons on one state directory would clean up after each other. The lock goes when we do. */
         if (flock(d->state_fd, LOCK_EX | LOCK_NB) < 0)
-                return log_error_errno(errno, "The state directory %s is in use by another monoshimd (%m); end that one, or give this one "
-                                       "directories of its own with --state= and --root=.", o->state_directory);
+                return log_error_errno(
+                        errno,
+                        "The state directory %s is in use by another monoshimd (%m); end that one, or give this one "
+                        "directories of its own with --state= and --root=.",
+                        o->state_directory);
         return 0;
 }
 
@@ -170,8 +177,8 @@ static int daemon_open_services(Daemon *d) {
 static void daemon_on_ready(void *userdata) {
         Daemon *d = userdata;
 
-        log_info("monoshimd %s is ready: %u containers, runtime %s, state in %s.", PACKAGE_VERSION, d->registry.n_live,
-                 d->options->runtime, d->options->state_directory);
+        log_info("monoshimd %s is ready: %u containers, runtime %s, state in %s.", PACKAGE_VERSION,
+                 d->registry.n_live, d->options->runtime, d->options->state_directory);
         (void) sd_notifyf(false, "READY=1\nSTATUS=Watching over containers, %u at the start.", d->registry.n_live);
 }
 
@@ -183,7 +190,8 @@ int daemon_startup(Daemon *d) {
         if (r < 0)
                 return log_error_errno(r, "%s", strempty(reason));
 
-        if ((r = daemon_watch_signals(d)) < 0 || (r = daemon_open_directories(d)) < 0 || (r = daemon_open_services(d)) < 0)
+        if ((r = daemon_watch_signals(d)) < 0 || (r = daemon_open_directories(d)) < 0 ||
+            (r = daemon_open_services(d)) < 0)
                 return r;
 
         r = restore_all(&d->registry);

@@ -83,7 +83,8 @@ static int set_defaults(Options *o) {
         if (!o->runtime_root) {
                 const char *slash = strrchr(o->state_directory, '/');
 
-                o->runtime_root = strdup_printf("%.*s/runtime", (int) (slash - o->state_directory), o->state_directory);
+                o->runtime_root = strdup_printf("%.*s/runtime", (int) (slash - o->state_directory),
+                                                o->state_directory);
                 if (!o->runtime_root)
                         return log_error_errno(ENOMEM, "--runtime-root: %m");
         }
@@ -94,7 +95,10 @@ static int set_log_level(const char *s) {
         int level = log_level_from_string(s);
 
         if (level < 0)
-                return log_error_errno(EINVAL, "--log-level=%s is no level: use emerg, alert, crit, err, warning, notice, info or debug.", s);
+                return log_error_errno(
+                        EINVAL,
+                        "--log-level=%s is no level: use emerg, alert, crit, err, warning, notice, info or debug.",
+                        s);
 
         log_set_max_level(level);
         return 0;
@@ -109,6 +113,7 @@ static int set_runtime(Options *o, const char *s) {
 }
 
 int options_parse(Options *o, int argc, char *argv[]) {
+        /* clang-format off */
         enum { ARG_VERSION = 0x100, ARG_BUS, ARG_LISTEN, ARG_STATE, ARG_ROOT, ARG_RUNTIME, ARG_RUNTIME_ROOT, ARG_CONFIG, ARG_LOG_LEVEL };
         static const struct option table[] = {
                 { "help",         no_argument,       NULL, 'h'              },
@@ -123,9 +128,13 @@ int options_parse(Options *o, int argc, char *argv[]) {
                 { "log-level",    required_argument, NULL, ARG_LOG_LEVEL    },
                 {},
         };
+        /* clang-format on */
         int option, r = 0;
 
-        *o = (Options) { .bus = "system", .runtime = RUNTIME_DEFAULT, .config_path = CONFIG_PATH_DEFAULT, .config_is_optional = true };
+        *o = (Options) { .bus = "system",
+                         .runtime = RUNTIME_DEFAULT,
+                         .config_path = CONFIG_PATH_DEFAULT,
+                         .config_is_optional = true };
 
         while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0) {
                 switch (option) {
@@ -168,7 +177,8 @@ int options_parse(Options *o, int argc, char *argv[]) {
         }
 
         if (optind < argc)
-                return log_error_errno(EINVAL, "monoshimd takes no arguments, only options: \"%s\" is too much.", argv[optind]);
+                return log_error_errno(EINVAL, "monoshimd takes no arguments, only options: \"%s\" is too much.",
+                                       argv[optind]);
 
         r = set_defaults(o);
         return r < 0 ? r : 1;

@@ -9,7 +9,7 @@
 typedef struct Options {
         const char *bus;
         const char *listen_path;
-        char *state_directory;  /* absolute, like all that follow */
+        char *state_directory; /* absolute, like all that follow */
         char *root_directory;
         char *runtime_root;
         const char *runtime;
@@ -19,5 +19,6 @@ typedef struct Options {
 
 void options_done(Options *o);
 
-/* Returns 1 to go on; 0 when --help or --version has been answered; -EINVAL when the command line is wrong and has been complained about. */
+/* Returns 1 to go on; 0 when --help or --version has been answered; -EINVAL when the command line is wrong and has
+ * been complained about. */
 int options_parse(Options *o, int argc, char *argv[]);

@@ -18,11 +18,12 @@ typedef struct BundleConfig {
 
 void bundle_config_done(BundleConfig *c);
 
-/* Reads the text of a config.json: must be one JSON object. Streaming, so that 16 MiB cost no tree. -EINVAL and in *reterr_reason what is
- * wrong with it, -EFBIG over BUNDLE_CONFIG_MAX. Members of an unexpected type that matter to us are -EINVAL as well. */
+/* Reads the text of a config.json: must be one JSON object. Streaming, so that 16 MiB cost no tree. -EINVAL and in
+ * *reterr_reason what is wrong with it, -EFBIG over BUNDLE_CONFIG_MAX. Members of an unexpected type that matter to
+ * us are -EINVAL as well. */
 int bundle_config_parse(const char *text, size_t size, BundleConfig *ret, char **reterr_reason);
 
-/* Opens bundle directory and config.json without following a last symbolic link, and parses it. The reason names the path:
- * -ENOENT (bundle or config.json missing), -EINVAL (not a directory, not a regular file, malformed, relative path), -EFBIG, other
- * -errno. */
+/* Opens bundle directory and config.json without following a last symbolic link, and parses it. The reason names the
+ * path: -ENOENT (bundle or config.json missing), -EINVAL (not a directory, not a regular file, malformed, relative
+ * path), -EFBIG, other -errno. */
 int bundle_config_read(const char *bundle, BundleConfig *ret, char **reterr_reason);

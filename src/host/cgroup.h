@@ -9,7 +9,8 @@
 
 /* /proc/PID/cgroup: one entry for each hierarchy. */
 typedef struct CgroupEntry {
-        char *controllers; /* "" of the unified hierarchy; "memory", "cpu,cpuacct", "name=systemd", ... of a v1 hierarchy */
+        char *controllers; /* "" of the unified hierarchy; "memory", "cpu,cpuacct", "name=systemd", ... of a v1
+                              hierarchy */
         char *path;        /* relative to the hierarchy's root, with a leading slash */
 } CgroupEntry;
 
@@ -18,23 +19,29 @@ typedef struct CgroupMembership {
         size_t n_entries;
 } CgroupMembership;
 
-/* -ESRCH when there is no such process. The caller ends it with cgroup_membership_done(), which takes an empty one as well. */
+/* -ESRCH when there is no such process. The caller ends it with cgroup_membership_done(), which takes an empty one as
+ * well. */
 int cgroup_membership_read(pid_t pid, CgroupMembership *ret);
 void cgroup_membership_done(CgroupMembership *m);
-const char *cgroup_membership_get(const CgroupMembership *m, const char *controllers); /* the path, or NULL; 'm' keeps it */
+const char *cgroup_membership_get(const CgroupMembership *m,
+                                  const char *controllers); /* the path, or NULL; 'm' keeps it */
 
-/* The cgroup directories (absolute paths below where the hierarchies are mounted, v1 and v2) of the children, grandchildren, ... of 'pid'
- * that 'pid' itself is not in: what a runtime has made for the container it is creating. A new string array, possibly
- * empty, that the caller frees. */
+/* The cgroup directories (absolute paths below where the hierarchies are mounted, v1 and v2) of the children,
+ * grandchildren, ... of 'pid' that 'pid' itself is not in: what a runtime has made for the container it is creating.
+ * A new string array, possibly empty, that the caller frees. */
 int cgroup_list_of_children(pid_t pid, char ***ret);
 
-/* Where a runtime that manages cgroups itself makes those of a container: linux.cgroupsPath ('cgroups_path', or NULL), absolute or below the cgroup it
- * runs in, which is ours; by default named after the container (runc libcontainer/cgroups). Whether they exist is not looked at. A path of systemd's
- * ("SLICE:PREFIX:NAME") gives none: systemd removes its scopes. A new string array, possibly empty, that the caller frees. */
+/* Where a runtime that manages cgroups itself makes those of a container: linux.cgroupsPath ('cgroups_path', or
+ * NULL), absolute or below the cgroup it runs in, which is ours; by default named after the container (runc
+ * libcontainer/cgroups). Whether they exist is not looked at. A path of systemd's
+ * ("SLICE:PREFIX:NAME") gives none: systemd removes its scopes. A new string array, possibly empty, that the caller
+ * frees. */
 int cgroup_list_of_container(const char *cgroups_path, const char *id, char ***ret);
 
-/* rmdir of each, deepest first, ignoring those that are gone or busy. Nothing but empty cgroups can go. Returns how many still exist. */
+/* rmdir of each, deepest first, ignoring those that are gone or busy. Nothing but empty cgroups can go. Returns how
+ * many still exist. */
 int cgroup_remove_empty(char *const *paths);
 
-/* cgroup v2 freezer, or v1's: 1 frozen (or about to be), 0 thawed, -errno (-ENOENT: none; -ESRCH). By the pid of a process in it. */
+/* cgroup v2 freezer, or v1's: 1 frozen (or about to be), 0 thawed, -errno (-ENOENT: none; -ESRCH). By the pid of a
+ * process in it. */
 int cgroup_is_frozen(pid_t pid);

@@ -10,21 +10,21 @@
 
 typedef struct PidStat {
         pid_t parent;
-        char state;             /* as in proc(5): 'R', 'S', 'Z', ... */
-        uint64_t start_time;    /* clock ticks since boot */
-        int exit_code;          /* a wait status; only of a zombie, and only when we may know it, else 0 */
+        char state;          /* as in proc(5): 'R', 'S', 'Z', ... */
+        uint64_t start_time; /* clock ticks since boot */
+        int exit_code;       /* a wait status; only of a zombie, and only when we may know it, else 0 */
 } PidStat;
 
 /* /proc/PID/stat; the command name in it may hold anything. -ESRCH when there is no such process. */
 int pid_read_stat(pid_t pid, PidStat *ret);
 
-/* A pidfd (CLOEXEC) of exactly the process that started at 'start_time': checked after the pidfd is open, so that a recycled number is
- * never taken for it. 'start_time' 0 checks nothing. -ESRCH. */
+/* A pidfd (CLOEXEC) of exactly the process that started at 'start_time': checked after the pidfd is open, so that a
+ * recycled number is never taken for it. 'start_time' 0 checks nothing. -ESRCH. */
 int pid_open(pid_t pid, uint64_t start_time);
 
-/* The process's cgroup, relative to the hierarchy's root, e.g. "/system.slice/x.scope": the unified one if the process is in
- * another one there than ourselves, else that of the first v1 hierarchy in which it is (name=systemd, memory, pids, cpu,
- * then the others). The caller frees *ret. "" when it shares all of them with us. -ESRCH. */
+/* The process's cgroup, relative to the hierarchy's root, e.g. "/system.slice/x.scope": the unified one if the
+ * process is in another one there than ourselves, else that of the first v1 hierarchy in which it is (name=systemd,
+ * memory, pids, cpu, then the others). The caller frees *ret. "" when it shares all of them with us. -ESRCH. */
 int pid_read_cgroup(pid_t pid, char **ret);
 
 /* A process of which we may not be the parent, watched by its pidfd. */
@@ -34,7 +34,8 @@ typedef struct PidWatch PidWatch;
  * /proc/PID/stat could tell it. 'when_usec' is CLOCK_REALTIME. May free the watch. */
 typedef void (*PidWatchExited)(void *userdata, int wait_status, uint64_t when_usec);
 
-/* -ESRCH if the process is gone, or the number is another's. Never sd_event_add_child(), which ends the loop with ECHILD for a non-child. */
+/* -ESRCH if the process is gone, or the number is another's. Never sd_event_add_child(), which ends the loop with
+ * ECHILD for a non-child. */
 int pid_watch_new(PidWatch **ret, sd_event *event, int64_t priority, pid_t pid, uint64_t start_time,
                   PidWatchExited exited, void *userdata);
 PidWatch *pid_watch_free(PidWatch *watch);

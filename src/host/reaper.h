@@ -3,8 +3,9 @@
 
 /* The one place that waits for children.
  *
- * monoshimd is a child subreaper: every container's init, every exec'd process and every orphan becomes its child. One
- * SIGCHLD source reaps them all, with waitid(P_ALL, WNOHANG) until nothing is left; nobody else may wait for a child.
+ * monoshimd is a child subreaper: every container's init, every exec'd process and every orphan becomes its child.
+ * One SIGCHLD source reaps them all, with waitid(P_ALL, WNOHANG) until nothing is left; nobody else may wait for a
+ * child.
  *
  * A pid can be reaped before anyone knows whose it is: its pid file has not been read yet. While somebody holds the
  * reaper, exits of unknown pids are therefore kept, and can be claimed. */
@@ -16,20 +17,22 @@
 
 typedef struct Reaper Reaper;
 
-/* Called once, with the status as wait(2) gives it and the time of reaping (CLOCK_REALTIME). The watch is gone by then. The
- * callback may watch, unwatch and spawn. */
+/* Called once, with the status as wait(2) gives it and the time of reaping (CLOCK_REALTIME). The watch is gone by
+ * then. The callback may watch, unwatch and spawn. */
 typedef void (*ReaperExited)(void *userdata, pid_t pid, int wait_status, uint64_t when_usec);
 
-/* Makes this process a subreaper and blocks and watches SIGCHLD at 'priority'. The event loop must be run by the caller. Children that
- * have exited before are reaped when the loop runs, not here, so that they can be watched first. */
+/* Makes this process a subreaper and blocks and watches SIGCHLD at 'priority'. The event loop must be run by the
+ * caller. Children that have exited before are reaped when the loop runs, not here, so that they can be watched
+ * first. */
 int reaper_new(Reaper **ret, sd_event *event, int64_t priority);
 Reaper *reaper_free(Reaper *reaper); /* not from within a callback */
 DEFINE_CLEANUP(Reaper *, reaper_free);
 
 /* Watches a child that has not been reaped yet. -EEXIST if the pid is watched already. */
 int reaper_watch(Reaper *reaper, pid_t pid, ReaperExited exited, void *userdata);
-/* The same for a 'userdata' that comes from malloc(), and that nobody else would free if the reaper, or the watch, went before the child
- * does: exited() gets it to free, else it is freed with the watch. On failure it stays the caller's. */
+/* The same for a 'userdata' that comes from malloc(), and that nobody else would free if the reaper, or the watch,
+ * went before the child does: exited() gets it to free, else it is freed with the watch. On failure it stays the
+ * caller's. */
 int reaper_watch_owned(Reaper *reaper, pid_t pid, ReaperExited exited, void *userdata);
 /* Forgets it; the child is still reaped when it exits. Unknown pids are fine. */
 void reaper_unwatch(Reaper *reaper, pid_t pid);
@@ -38,8 +41,8 @@ void reaper_unwatch(Reaper *reaper, pid_t pid);
 void reaper_hold(Reaper *reaper);
 void reaper_release(Reaper *reaper);
 
-/* Takes the kept exit of 'pid', if there is one that was reaped at 'since_usec' (CLOCK_REALTIME) or later; the latest, if
- * the pid was used twice. Returns 1 and fills both, or 0. */
+/* Takes the kept exit of 'pid', if there is one that was reaped at 'since_usec' (CLOCK_REALTIME) or later; the
+ * latest, if the pid was used twice. Returns 1 and fills both, or 0. */
 int reaper_claim(Reaper *reaper, pid_t pid, uint64_t since_usec, int *ret_wait_status, uint64_t *ret_when_usec);
 
 /* For tests and the status line. */

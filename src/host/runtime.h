@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* How to talk to an OCI runtime: the command line of each verb, and what its failures mean. Pure: nothing is run here.
+/* How to talk to an OCI runtime: the command line of each verb, and what its failures mean. Pure: nothing is run
+ * here.
  *
  * Flags and their order are those of containerd's go-runc (runc.go, command_linux.go). */
 
@@ -10,9 +11,9 @@
 
 /* What every invocation for one container shares. The strings are the caller's. */
 typedef struct Runtime {
-        const char *command;    /* "runc", or an absolute path */
-        const char *root;       /* the runtime's state: ROOT/NS */
-        const char *log;        /* log.json */
+        const char *command; /* "runc", or an absolute path */
+        const char *root;    /* the runtime's state: ROOT/NS */
+        const char *log;     /* log.json */
         bool systemd_cgroup;
         const char *id;
 } Runtime;
@@ -35,8 +36,9 @@ int runtime_state_argv(const Runtime *runtime, char ***ret);
  * runtime/v1/linux/runtime.go, terminate). */
 int runtime_delete_force_argv(const Runtime *runtime, char ***ret);
 
-/* The last record of level "error" in a log.json text, trimmed. Garbage lines are skipped. Returns 1 and the message (caller
- * frees), 0 when there is none and all was well formed, -EBADMSG when there is none and something was not, with *reterr_reason. */
+/* The last record of level "error" in a log.json text, trimmed. Garbage lines are skipped. Returns 1 and the message
+ * (caller frees), 0 when there is none and all was well formed, -EBADMSG when there is none and something was not,
+ * with *reterr_reason. */
 int runtime_log_last_error(const char *text, size_t size, char **ret, char **reterr_reason);
 
 /* The text of a failed invocation, in containerd's words (pkg/process/utils.go, init.go):
@@ -49,7 +51,8 @@ char *runtime_result_to_text(const char *command, const JobResult *result, uint6
  * retrieve OCI runtime error (WHY): TEXT", else TEXT alone when the log holds no error. Fit for a D-Bus error. */
 char *runtime_failure(const char *op, int dir_fd, const char *log, const char *log_path, const char *text);
 
-/* What the output of a failed "kill" means (containerd pkg/process/utils.go, checkKillError): -ESRCH already finished, -ENOENT no such
- * container, -EIO anything else. And of a failed "delete": true if the container is gone anyway. */
+/* What the output of a failed "kill" means (containerd pkg/process/utils.go, checkKillError): -ESRCH already
+ * finished, -ENOENT no such container, -EIO anything else. And of a failed "delete": true if the container is gone
+ * anyway. */
 int runtime_kill_classify(const char *output);
 bool runtime_delete_is_gone(const char *output, const char *complaint);

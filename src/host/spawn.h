@@ -8,20 +8,21 @@
 #include <sys/types.h>
 
 typedef struct SpawnParameters {
-        const char *program;     /* absolute path */
+        const char *program; /* absolute path */
         char *const *argv;
-        int stdio[3];            /* negative: /dev/null, opened read-write */
-        const int *fds;          /* further descriptors, which become 3, 4, ... */
+        int stdio[3];   /* negative: /dev/null, opened read-write */
+        const int *fds; /* further descriptors, which become 3, 4, ... */
         size_t n_fds;
-        const char *directory;   /* working directory, or NULL for ours */
+        const char *directory; /* working directory, or NULL for ours */
 } SpawnParameters;
 
 /* Starts the program: own process group (its id is the pid), PR_SET_PDEATHSIG SIGKILL (and gone at once if we died in
- * between), default signal dispositions, empty signal mask, and no descriptor but those named. The environment is ours
- * without what systemd meant for us alone (NOTIFY_SOCKET, LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, ...). The descriptors stay
- * the caller's. Returns 0 and the pid, or -errno, also when execve() fails. */
+ * between), default signal dispositions, empty signal mask, and no descriptor but those named. The environment is
+ * ours without what systemd meant for us alone (NOTIFY_SOCKET, LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, ...). The
+ * descriptors stay the caller's. Returns 0 and the pid, or -errno, also when execve() fails. */
 int spawn(const SpawnParameters *p, pid_t *ret);
 
-/* Where a command is: an absolute path as it is, a plain name looked up in $PATH (the default path of execvp without one). The
- * caller frees *ret. -ENOENT, -EACCES (found, but not executable), -EINVAL for a relative path with a slash. */
+/* Where a command is: an absolute path as it is, a plain name looked up in $PATH (the default path of execvp without
+ * one). The caller frees *ret. -ENOENT, -EACCES (found, but not executable), -EINVAL for a relative path with a
+ * slash. */
 int program_find(const char *command, char **ret);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* JSON by yajl: events or a tree to read (with a bound on depth, since yajl frees a tree recursively), and a writer. */
+/* JSON by yajl: events or a tree to read (with a bound on depth, since yajl frees a tree recursively), and a writer.
+ */
 
 #include "util/macro.h"
 
 #include <yajl/yajl_gen.h>
 #include <yajl/yajl_tree.h>
 
-/* How deep a text may be nested. yajl writes no more than 127 levels; what was read can thus be written again, a good deal
- * further down. */
+/* How deep a text may be nested. yajl writes no more than 127 levels; what was read can thus be written again, a good
+ * deal further down. */
 #define JSON_DEPTH_MAX 100
 
 typedef enum JsonEvent {
@@ -25,9 +26,10 @@ typedef enum JsonEvent {
         JSON_NULL,
 } JsonEvent;
 
-/* 'text' is that of a key, string or number; it is not NUL-terminated. Returns 0 to go on; a negative errno ends the scan,
- * and *reterr_reason (preset to NULL) may then say why, in a string that is not freed. */
-typedef int (*JsonHandler)(void *userdata, JsonEvent event, const char *text, size_t size, const char **reterr_reason);
+/* 'text' is that of a key, string or number; it is not NUL-terminated. Returns 0 to go on; a negative errno ends the
+ * scan, and *reterr_reason (preset to NULL) may then say why, in a string that is not freed. */
+typedef int (*JsonHandler)(void *userdata, JsonEvent event, const char *text, size_t size,
+                           const char **reterr_reason);
 
 /* Goes through 'size' bytes of text, without a tree. Stricter than yajl: a lone value with nothing behind it, no
  * deeper than JSON_DEPTH_MAX, in real UTF-8, and no string in which \u0000 or half a surrogate pair makes it
@@ -38,14 +40,14 @@ int json_scan(const char *text, size_t size, JsonHandler handler, void *userdata
 
 typedef yajl_val Json; /* a node; NULL is "not there", and every getter takes it */
 
-/* Parses 'size' bytes of text, which must be NUL-terminated behind them, as strictly as json_scan(), and fails as it does. The
- * caller frees the tree with json_free(). */
+/* Parses 'size' bytes of text, which must be NUL-terminated behind them, as strictly as json_scan(), and fails as it
+ * does. The caller frees the tree with json_free(). */
 int json_parse(const char *text, size_t size, Json *ret, char **reterr_message);
 Json json_free(Json tree);
 DEFINE_CLEANUP(Json, json_free);
 
-/* A member of an object by its name, the last one if it is there twice (as Go has it, and thus runc); NULL when there is
- * none or 'object' is no object. */
+/* A member of an object by its name, the last one if it is there twice (as Go has it, and thus runc); NULL when there
+ * is none or 'object' is no object. */
 Json json_get(Json object, const char *name);
 bool json_is_object(Json v);
 

@@ -3,8 +3,8 @@
 
 /* Log lines: to the journal when it is what stands behind stderr, to stderr otherwise.
  *
- * A line that concerns a container carries CONTAINER_ID= and CONTAINER_NAMESPACE= in the journal, and "NS/ID: " in front
- * of the text on stderr. Log once, where the decision is taken; functions below return their error instead. */
+ * A line that concerns a container carries CONTAINER_ID= and CONTAINER_NAMESPACE= in the journal, and "NS/ID: " in
+ * front of the text on stderr. Log once, where the decision is taken; functions below return their error instead. */
 
 #include "util/macro.h"
 
@@ -18,9 +18,9 @@ int log_get_max_level(void);
 /* "emerg" ... "debug", or "0" ... "7". Returns the level, or -EINVAL. */
 int log_level_from_string(const char *s);
 
-/* Logs if 'level' is at most the maximum. 'error' is 0 or an errno of either sign, which %m in the format prints. 'ns' and
- * 'id' name the container, or are NULL. Control characters in the text are replaced, so that no input can forge a line.
- * Always returns -abs(error), and leaves errno alone. */
+/* Logs if 'level' is at most the maximum. 'error' is 0 or an errno of either sign, which %m in the format prints.
+ * 'ns' and 'id' name the container, or are NULL. Control characters in the text are replaced, so that no input can
+ * forge a line. Always returns -abs(error), and leaves errno alone. */
 int log_full(int level, int error, const char *ns, const char *id, const char *format, ...) _printf_(5, 6);
 
 #define log_debug(...) ((void) log_full(LOG_DEBUG, 0, NULL, NULL, __VA_ARGS__))

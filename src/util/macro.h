@@ -23,25 +23,25 @@
 
 #define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
 
-#define TAKE_PTR(p)                \
-        ({                         \
+#define TAKE_PTR(p) \
+        ({ \
                 typeof(p) _p = (p); \
-                (p) = NULL;        \
-                _p;                \
+                (p) = NULL; \
+                _p; \
         })
 
-#define TAKE_FD(fd)             \
-        ({                      \
+#define TAKE_FD(fd) \
+        ({ \
                 int _fd = (fd); \
-                (fd) = -EBADF;  \
-                _fd;            \
+                (fd) = -EBADF; \
+                _fd; \
         })
 
 /* Every destructor takes NULL, returns NULL, and gets a cleanup twin with the suffix "p". */
-#define DEFINE_CLEANUP(type, func)                     \
-        static inline void func##p(type *p) {          \
-                if (*p)                                \
-                        *p = func(*p);                 \
+#define DEFINE_CLEANUP(type, func) \
+        static inline void func##p(type *p) { \
+                if (*p) \
+                        *p = func(*p); \
         }
 
 static inline void *mfree(void *p) {

@@ -13,21 +13,21 @@ bool identifier_is_valid(const char *s);
 
 /* Why 's' is no identifier, in containerd's words (containerd pkg/identifiers/validate.go):
  * "identifier must not be empty: invalid argument", "identifier \"...\" greater than maximum length (76 characters):
- * invalid argument", "identifier \"...\" must match REGEX: invalid argument". A quoted identifier is cut to 128 bytes, at
- * a character's edge. NULL when it is valid; -> *ret_reason is then NULL. Returns 0 if valid, -EINVAL if not (the caller
- * frees *ret_reason), -ENOMEM. */
+ * invalid argument", "identifier \"...\" must match REGEX: invalid argument". A quoted identifier is cut to 128
+ * bytes, at a character's edge. NULL when it is valid; -> *ret_reason is then NULL. Returns 0 if valid, -EINVAL if
+ * not (the caller frees *ret_reason), -ENOMEM. */
 int identifier_check(const char *s, char **ret_reason);
 
-/* The length of the UTF-8 character that 's' starts with, looking at no more than 'size' bytes: 1 to 4, or 0 when there
- * is none (nothing left, NUL, an overlong form, a surrogate, a character that is cut off, ...). */
+/* The length of the UTF-8 character that 's' starts with, looking at no more than 'size' bytes: 1 to 4, or 0 when
+ * there is none (nothing left, NUL, an overlong form, a surrogate, a character that is cut off, ...). */
 size_t utf8_character(const char *s, size_t size);
 
 /* Valid UTF-8 without NUL; 'size' bytes are looked at. */
 bool utf8_is_valid(const char *s, size_t size);
 
 /* Makes one line or paragraph out of foreign bytes, fit for a D-Bus error or a log: white space trimmed at both ends,
- * invalid UTF-8 and control characters other than \n and \t replaced by '?', cut at 'max' bytes at a character's edge.
- * Returns a new string that the caller frees, or NULL without memory. */
+ * invalid UTF-8 and control characters other than \n and \t replaced by '?', cut at 'max' bytes at a character's
+ * edge. Returns a new string that the caller frees, or NULL without memory. */
 char *text_sanitize(const char *s, size_t size, size_t max);
 
 /* printf into a new string that the caller frees; NULL without memory. */
@@ -36,6 +36,7 @@ char *strdup_printf(const char *format, ...) _printf_(1, 2);
 /* A decimal number, the whole string, no sign, no white space. -EINVAL or -ERANGE otherwise. */
 int parse_uint64(const char *s, uint64_t *ret);
 
-/* A systemd time span: "90", "2min 30s", "1h", "500ms", "1.5s", "infinity" (USEC_INFINITY). A bare number is seconds. The
- * units are those of systemd.time(7) from us to weeks, in all their spellings. -EINVAL, or -ERANGE past what fits. */
+/* A systemd time span: "90", "2min 30s", "1h", "500ms", "1.5s", "infinity" (USEC_INFINITY). A bare number is seconds.
+ * The units are those of systemd.time(7) from us to weeks, in all their spellings. -EINVAL, or -ERANGE past what
+ * fits. */
 int parse_timespan(const char *s, uint64_t *ret_usec);

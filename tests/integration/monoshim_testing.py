@@ -306,7 +306,9 @@ class Nursery:
             message = json.loads(data)
             try:
                 if message["op"] == "spawn":
-                    reply = {"value": self._spawn(message)}
+                    pid = self._spawn(message)
+                    statuses.pop(pid, None)  # of somebody who had the number before
+                    reply = {"value": pid}
                 else:
                     reply = {"value": statuses.get(message["pid"])}
             except OSError as e:
@@ -438,7 +440,7 @@ def options(**kw):
     """The a{sv} of CreateContainer: each value gets the variant type of its key; files and FileDescriptors become 'h'."""
     result = {}
     for key, value in kw.items():
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and key != "ConsoleSize":
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
             result[key] = value  # spelled out, also wrongly
         elif key in ("Stdin", "Stdout", "Stderr") and not isinstance(value, str):
             result[key] = ("h", value if isinstance(value, int) else value.fileno())
@@ -514,7 +516,9 @@ class Client(DBusConnectionBase):
     # plumbing
     def begin(self, path, interface, member, signature="", *args, destination=BUS_NAME):
         """Sends a call and returns without waiting."""
-        message = new_method_call(DBusAddress(path, destination, interface), member, signature or None, args)
+        message = new_method_call(DBusAddress(path, destination or BUS_NAME, interface), member, signature or None, args)
+        if destination is None:
+            del message.header.fields[HeaderFields.destination]
         serial = next(self.outgoing_serial)
         data, fds = self._serialise(message, serial)
         self._awaited.add(serial)
@@ -956,7 +960,11 @@ class Daemon:
                 raise AssertionError("monoshimd ended with %d before READY=1:\n%s" % (status, self.log_tail()))
             elif time.monotonic() > deadline:
                 raise AssertionError("monoshimd did not say READY=1:\n%s" % self.log_tail())
-        self.base_fds = self.fds()
+        # READY=1 itself goes through a descriptor of the daemon's, for a moment.
+        self.base_fds = None
+        while self.base_fds != self.fds():
+            self.base_fds = self.fds()
+            time.sleep(0.01)
 
     def _take_notification(self):
         data, ancillary, _, _ = self._notify.recvmsg(65536, socket.CMSG_SPACE(253 * 4))
@@ -1063,7 +1071,7 @@ class Daemon:
         if self.pid is not None:
             bad += ["child of the daemon: " + d for d in describe(self.children())]
             if not INSTRUMENTED and self.base_fds is not None:
-                now, before = self.fds(), list(self.base_fds)
+                now, before = self.fds(), self.base_fds + ["socket:[N]"] * len(self.clients)
                 for fd in before:
                     if fd in now:
                         now.remove(fd)

@@ -452,7 +452,7 @@ def test_what_the_runtime_says_is_made_fit_to_be_sent(at_work, bundle):
         client.create("c1", bundle("sleep", "inf"))
     assert "\x1b" not in caught[0].message and "\x07" not in caught[0].message
     fake.control.set("c1", "create", "exit 1", "log huge")
-    with refused("RuntimeFailed", "huge xxxx") as caught:
+    with refused("RuntimeFailed", "OCI runtime create failed: ") as caught:
         client.create("c1", bundle("sleep", "inf"))
     assert len(caught[0].message) <= 64 * 1024
 

@@ -71,6 +71,7 @@ def test_the_error_comes_when_everything_is_undone(fake, bundle):
     with refused("RuntimeFailed"):
         client.create("c1", bundle("sleep", "inf"))
     assert fake.control.invocations("delete-force", phase="end"), "answered before it was undone"
+    fake.control.clear()
     client.create("c1", bundle("sleep", "inf")).delete()
 
 

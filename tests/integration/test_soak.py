@@ -12,10 +12,10 @@ WORKERS = 8
 GROWTH_MAX_KIB = 64
 
 
-def live(d, bundle, fifo_directory, worker, ids, failures):
+def live(d, bundle, directory, worker, ids, failures):
     try:
         client = t.Client(d.socket, listen=False)
-        out = t.Fifo(os.path.join(fifo_directory, "out%d-%d" % (worker, next(ids))))
+        out = t.Fifo(os.path.join(directory, "out%d" % worker))
         for _ in range(LIVES // WORKERS):
             i = next(ids)
             c = client.create("c%d-%d" % (worker, i), bundle, ns="n%d" % (i % 5), Stdout=str(out), Labels={"number": str(i)})
@@ -32,6 +32,7 @@ def live(d, bundle, fifo_directory, worker, ids, failures):
 
 
 def soak(d, bundle, directory):
+    os.mkdir(directory)
     failures, ids = [], itertools.count()
     threads = [threading.Thread(target=live, args=(d, bundle, directory, w, ids, failures)) for w in range(WORKERS)]
     for thread in threads:
@@ -45,13 +46,12 @@ def soak(d, bundle, directory):
 def test_a_thousand_lives_leave_nothing_and_nothing_grows(daemon, bundle, directory, monkeypatch):
     """T-FD, T-ZOMBIE, T-CYCLE"""
     b = bundle("sh", "-c", "echo hello; exit 3")
-    os.mkdir(directory + "/f")
     monkeypatch.setattr("test_soak.LIVES", min(104, LIVES))
-    soak(daemon, b, directory + "/f")
+    soak(daemon, b, directory + "/warm-up")
     daemon.wait_idle()
     memory, fds = t.anonymous_kib(daemon.pid), daemon.all_fds()
     monkeypatch.setattr("test_soak.LIVES", LIVES)
-    soak(daemon, b, directory + "/f")
+    soak(daemon, b, directory + "/soak")
     daemon.wait_idle()
     assert daemon.zombies() == []
     assert daemon.all_fds() <= fds
