@@ -11,6 +11,7 @@
 #include "util/log.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <utlist.h>
 
 static int connection_on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -121,13 +122,28 @@ bool connection_may_listen(const Connection *c) {
         return !c->gone && (!c->is_peer || (c->has_spoken && auth_uid_is_allowed(c->uid)));
 }
 
-void connection_check_queue(Connection *c) {
-        uint64_t n;
+void connection_on_sent(Connection *c, size_t size) {
+        uint64_t n, bytes;
 
-        if (!c->is_peer || c->gone || sd_bus_get_n_queued_write(c->bus, &n) < 0 || n < CONNECTION_QUEUE_MAX)
+        if (!c->is_peer || c->gone || sd_bus_get_n_queued_write(c->bus, &n) < 0)
                 return;
 
-        log_warning("Peer :1.%u does not read what it is told, %llu messages wait for it; closing its connection.",
-                    c->number, (unsigned long long) n);
+        if (n == 0) {
+                c->n_sent = 0;
+                c->sent_bytes = 0;
+                return;
+        }
+
+        /* sd-bus tells how many messages wait, not how large they are: as large as what was sent lately, on average.
+         */
+        c->n_sent++;
+        c->sent_bytes += size;
+        bytes = c->sent_bytes / c->n_sent * n;
+        if (n < CONNECTION_QUEUE_MAX && bytes < CONNECTION_QUEUE_BYTES_MAX)
+                return;
+
+        log_warning("Peer :1.%u does not read what it is told, %" PRIu64
+                    " messages wait for it; closing its connection.",
+                    c->number, n);
         connection_drop(c);
 }

@@ -14,8 +14,9 @@
 #define CONTAINER_INTERFACE "org.monoshim1.Container"
 #define PROCESS_INTERFACE "org.monoshim1.Process"
 
-/* A peer that has this many messages waiting does not read: it is cut off, before it costs us memory. */
+/* A peer for which this much waits does not read: it is cut off, before it costs us memory. */
 #define CONNECTION_QUEUE_MAX 8192
+#define CONNECTION_QUEUE_BYTES_MAX (4U * 1024U * 1024U)
 
 typedef struct Call Call;
 typedef struct Connection Connection;
@@ -29,6 +30,8 @@ struct Connection {
         uid_t uid;                  /* of a peer, by SO_PEERCRED */
         unsigned number;            /* of a peer: its name is ":1.NUMBER" */
         Call *calls;                /* kept messages, to be answered later */
+        unsigned n_sent;            /* signals since its queue was empty last ... */
+        uint64_t sent_bytes;        /* ... and their size */
         unsigned n_calls;           /* of a peer */
         Sender *senders;            /* on a message bus: who is who */
         bool has_spoken;            /* of a peer: it may be told what happens */
@@ -50,5 +53,5 @@ void connection_drop(Connection *c);
  * clients take nothing else for the answer. */
 bool connection_may_listen(const Connection *c);
 
-/* Looks whether its client still reads. To be called after signals were sent. */
-void connection_check_queue(Connection *c);
+/* To be called after each message that was sent, with its size, about: looks whether the client still reads. */
+void connection_on_sent(Connection *c, size_t size);

@@ -45,6 +45,18 @@ static void front_log_emit(int r, const char *what) {
         for (Connection *c = (f)->connections; c; c = c->next) \
                 if (connection_may_listen(c))
 
+/* About what a signal weighs besides the strings that clients chose. */
+#define SIGNAL_SIZE 512U
+#define INTERFACES_SIZE 2048U
+
+static size_t container_size(const Container *c) {
+        size_t size = INTERFACES_SIZE + strlen(c->bundle);
+
+        for (char *const *l = c->labels; l && *l; l++)
+                size += strlen(*l);
+        return size;
+}
+
 static void front_on_container_added(void *userdata, Container *container) {
         _cleanup_(freep) char *path = NULL;
         Front *f = userdata;
@@ -52,8 +64,10 @@ static void front_on_container_added(void *userdata, Container *container) {
         if (container_path_encode(container, &path) < 0)
                 return;
 
-        FRONT_FOREACH_LISTENER(c, f)
+        FRONT_FOREACH_LISTENER(c, f) {
                 front_log_emit(sd_bus_emit_object_added(c->bus, path), "InterfacesAdded");
+                connection_on_sent(c, container_size(container));
+        }
 }
 
 static void front_on_container_removed(void *userdata, Container *container) {
@@ -65,15 +79,17 @@ static void front_on_container_removed(void *userdata, Container *container) {
 
         FRONT_FOREACH_LISTENER(c, f) {
                 front_log_emit(sd_bus_emit_object_removed(c->bus, path), "InterfacesRemoved");
-                connection_check_queue(c);
+                connection_on_sent(c, SIGNAL_SIZE);
         }
 }
 
 static void front_on_process_changed(void *userdata, Process *p, unsigned changes) {
         Front *f = userdata;
 
-        FRONT_FOREACH_LISTENER(c, f)
+        FRONT_FOREACH_LISTENER(c, f) {
                 front_log_emit(process_emit_changed(c->bus, p, changes), "PropertiesChanged");
+                connection_on_sent(c, SIGNAL_SIZE);
+        }
 }
 
 static void front_on_event(void *userdata, const Event *e) {
@@ -81,7 +97,7 @@ static void front_on_event(void *userdata, const Event *e) {
 
         FRONT_FOREACH_LISTENER(c, f) {
                 front_log_emit(event_emit_signal(c->bus, e), event_topic_to_signal(e->topic));
-                connection_check_queue(c);
+                connection_on_sent(c, SIGNAL_SIZE + strlen(strempty(e->bundle)));
         }
 }
 

@@ -48,6 +48,18 @@ static int property_get_last_sequence(sd_bus *bus, const char *path, const char 
 
 /* ---- containers ---- */
 
+#define ITEM_SIZE 256U
+
+/* An answer that may be large counts as such for a client that does not read. */
+static int send_large(Connection *c, sd_bus_message *reply, size_t n_items) {
+        int r;
+
+        r = sd_bus_message_send(reply);
+        if (r >= 0)
+                connection_on_sent(c, n_items * ITEM_SIZE);
+        return r;
+}
+
 static int reply_with_path(sd_bus_message *m, const Container *c) {
         _cleanup_(freep) char *path = NULL;
         int r;
@@ -131,14 +143,22 @@ static int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_erro
         if (r < 0)
                 return r;
 
-        return sd_bus_message_send(reply);
+        return send_large(userdata, reply, registry->n_live);
 }
 
 /* ---- events ---- */
 
+typedef struct EventsReply {
+        sd_bus_message *message;
+        size_t n;
+} EventsReply;
+
 static int append_event(void *userdata, const Event *e) {
-        sd_bus_message *reply = userdata;
+        EventsReply *events = userdata;
+        sd_bus_message *reply = events->message;
         int r;
+
+        events->n++;
 
         if ((r = sd_bus_message_open_container(reply, 'r', "tstssa{sv}")) < 0 ||
             (r = sd_bus_message_append(reply, "tstss", e->sequence, event_topic_to_string(e->topic), e->time_usec,
@@ -152,6 +172,7 @@ static int append_event(void *userdata, const Event *e) {
 static int method_get_events(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         EventLog *log = ((Connection *) userdata)->front->registry->services->log;
+        EventsReply events = {};
         uint64_t after;
         uint32_t max;
         int r;
@@ -160,14 +181,18 @@ static int method_get_events(sd_bus_message *m, void *userdata, sd_bus_error *re
         if (r < 0)
                 return r;
 
-        if ((r = sd_bus_message_new_method_return(m, &reply)) < 0 ||
-            (r = sd_bus_message_append(reply, "b", (int) eventlog_is_complete(log, after))) < 0 ||
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r < 0)
+                return r;
+
+        events.message = reply;
+        if ((r = sd_bus_message_append(reply, "b", (int) eventlog_is_complete(log, after))) < 0 ||
             (r = sd_bus_message_open_container(reply, 'a', "(tstssa{sv})")) < 0 ||
-            (r = eventlog_read(log, after, max, append_event, reply)) < 0 ||
+            (r = eventlog_read(log, after, max, append_event, &events)) < 0 ||
             (r = sd_bus_message_close_container(reply)) < 0)
                 return r;
 
-        return sd_bus_message_send(reply);
+        return send_large(userdata, reply, events.n);
 }
 
 static int method_subscribe_events(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {

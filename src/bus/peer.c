@@ -21,6 +21,7 @@
 #define DRIVER_PATH "/org/freedesktop/DBus"
 #define OWN_UNIQUE_NAME ":1.0"
 #define PEER_NAME_LENGTH 16
+#define REPLY_SIZE 256
 #define SILENCE_USEC USEC_PER_SEC
 
 /* ---- the driver ---- */
@@ -225,6 +226,8 @@ static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *re
                 return 0;
 
         c->has_spoken = true;
+        connection_on_sent(
+                c, REPLY_SIZE); /* there will be an answer, which must be read before ever more calls are made */
         if (!interface || !member)
                 return 0;
 

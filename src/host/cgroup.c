@@ -24,7 +24,7 @@ static void closedirp(DIR **d) {
                 (void) closedir(*d);
 }
 
-/* --- membership ------------------------------------------------------------------------------------------------------- */
+/* --- membership ------------------------------------------------------------------------------------------------- */
 
 void cgroup_membership_done(CgroupMembership *m) {
         for (size_t i = 0; i < m->n_entries; i++) {
@@ -97,15 +97,15 @@ const char *cgroup_membership_get(const CgroupMembership *m, const char *control
         return NULL;
 }
 
-/* --- where a hierarchy is mounted ------------------------------------------------------------------------------------- */
+/* --- where a hierarchy is mounted ------------------------------------------------------------------------------- */
 
 /* /proc/self/mountinfo writes space, tab, newline and backslash as three octal digits. Done in place. */
 static char *mountinfo_unescape(char *s) {
         char *to = s;
 
         for (const char *from = s; *from; to++) {
-                if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' && from[3] >= '0' &&
-                    from[3] <= '7') {
+                if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
+                    from[3] >= '0' && from[3] <= '7') {
                         *to = (char) ((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
                         from += 4;
                 } else
@@ -172,8 +172,8 @@ static bool mount_is_hierarchy(const Mount *m, const char *controllers) {
         return streq(m->type, "cgroup") && list_contains(m->options, controllers, strcspn(controllers, ","));
 }
 
-/* The directory of a cgroup. Reads no further than needed: the hierarchies are mounted at boot, in front of the many mounts that
- * containers bring. -ENOENT when none shows that cgroup. */
+/* The directory of a cgroup. Reads no further than needed: the hierarchies are mounted at boot, in front of the
+ * many mounts that containers bring. -ENOENT when none shows that cgroup. */
 static int cgroup_get_directory(const char *controllers, const char *path, char **ret) {
         _cleanup_(freep) char *line = NULL;
         _cleanup_(fclosep) FILE *f = NULL;
@@ -208,7 +208,7 @@ static int cgroup_get_directory(const char *controllers, const char *path, char 
         return -ENOENT;
 }
 
-/* --- what a runtime has made ------------------------------------------------------------------------------------------ */
+/* --- what a runtime has made ------------------------------------------------------------------------------------ */
 
 typedef struct Descendants {
         pid_t pids[DESCENDANTS_MAX];
@@ -384,7 +384,7 @@ int cgroup_remove_empty(char *const *paths) {
         return n_left;
 }
 
-/* --- freezer ---------------------------------------------------------------------------------------------------------- */
+/* --- freezer ---------------------------------------------------------------------------------------------------- */
 
 /* Whether one of the file's lines is this text: 1, 0, or -errno. */
 static int attribute_says(const char *directory, const char *name, const char *text) {
@@ -437,8 +437,8 @@ static int v1_is_frozen(const char *controllers, const char *path) {
         return attribute_says(directory, "freezer.state", "FREEZING");
 }
 
-/* Where both kinds are mounted either may have been used: one that says "frozen" is enough, and one that says anything is enough for
- * "thawed". */
+/* Where both kinds are mounted either may have been used: one that says "frozen" is enough, and one that says
+ * anything is enough for "thawed". */
 int cgroup_is_frozen(pid_t pid) {
         _cleanup_(cgroup_membership_done) CgroupMembership m = {};
         int result = -ENOENT, r;

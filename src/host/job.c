@@ -2,9 +2,10 @@
 
 /* One invocation of the OCI runtime, and the pool that bounds how many run at once.
  *
- * A job waits in its pool, then runs, then is done; or it fails to start and is done. Only running jobs hold a place. All that happens
- * later than the call that causes it (telling of a failed start, filling a place that has become free) is done by one defer source of
- * the pool, a step at a time: nobody is called back from within his own call, and no callback runs inside another's. */
+ * A job waits in its pool, then runs, then is done; or it fails to start and is done. Only running jobs hold a
+ * place. All that happens later than the call that causes it (telling of a failed start, filling a place that has
+ * become free) is done by one defer source of the pool, a step at a time: nobody is called back from within his
+ * own call, and no callback runs inside another's. */
 
 #include "host/job.h"
 
@@ -29,8 +30,8 @@ typedef enum JobState {
         JOB_NEW,     /* in no list yet */
         JOB_WAITING, /* in pool::waiting */
         JOB_RUNNING,
-        JOB_FAILED,  /* could not be started, in pool::failed */
-        JOB_DONE,    /* done() is being called, or has been; the pool knows it no more */
+        JOB_FAILED, /* could not be started, in pool::failed */
+        JOB_DONE,   /* done() is being called, or has been; the pool knows it no more */
 } JobState;
 
 struct JobPool {
@@ -67,10 +68,10 @@ struct Job {
         int error;
 };
 
-/* --- output ----------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------------------------- */
 
-/* One description for both streams, so that what is written to one comes behind what was written to the other before; appending, so
- * that nobody who seeks in it overwrites the rest. */
+/* One description for both streams, so that what is written to one comes behind what was written to the other
+ * before; appending, so that nobody who seeks in it overwrites the rest. */
 static int output_open(void) {
         _cleanup_(safe_closep) int fd = -EBADF;
 
@@ -132,7 +133,7 @@ static int input_open(const char *text) {
         return TAKE_FD(fd);
 }
 
-/* --- pool ------------------------------------------------------------------------------------------------------------- */
+/* --- pool ------------------------------------------------------------------------------------------------------- */
 
 static void job_start(Job *job);
 static void job_finish(Job *job, int error, int wait_status);
@@ -225,7 +226,7 @@ unsigned job_pool_n_running(const JobPool *pool) {
         return pool->n_running;
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------- */
+/* --- running ---------------------------------------------------------------------------------------------------- */
 
 /* From here on the job is its owner's alone. 'done' is the last that is called: it may free the job, and the pool. */
 static void job_finish(Job *job, int error, int wait_status) {
@@ -273,8 +274,8 @@ static void job_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t whe
         reaper_release(reaper);
 }
 
-/* The leader is a child of ours that has not been reaped, so neither number can have become another's. The group may not exist yet
- * where vfork() is a plain fork() (valgrind), hence the second call. */
+/* The leader is a child of ours that has not been reaped, so neither number can have become another's. The group
+ * may not exist yet where vfork() is a plain fork() (valgrind), hence the second call. */
 static void job_kill(Job *job) {
         (void) kill(-job->pid, SIGKILL);
         (void) kill(job->pid, SIGKILL);
@@ -296,7 +297,8 @@ static int job_on_deadline(sd_event_source *source, uint64_t usec, void *userdat
 
         r = cgroup_list_of_children(job->pid, &job->orphan_cgroups);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to list the control groups that %s has made, ignoring: %m", job->argv[0]);
+                (void) log_warning_errno(r, "Failed to list the control groups that %s has made, ignoring: %m",
+                                         job->argv[0]);
 
         job->killed = true;
         job_kill(job);
@@ -310,8 +312,8 @@ static int job_arm_deadline(Job *job) {
         if (job->timeout_usec >= USEC_INFINITY / 2)
                 return 0;
 
-        r = sd_event_add_time_relative(job->pool->event, &job->deadline, CLOCK_MONOTONIC, job->timeout_usec, USEC_PER_MSEC,
-                                       job_on_deadline, job);
+        r = sd_event_add_time_relative(job->pool->event, &job->deadline, CLOCK_MONOTONIC, job->timeout_usec,
+                                       USEC_PER_MSEC, job_on_deadline, job);
         if (r < 0)
                 return r;
 
@@ -399,7 +401,7 @@ static void job_start(Job *job) {
         pool->n_running++;
 }
 
-/* --- construction ----------------------------------------------------------------------------------------------------- */
+/* --- construction ----------------------------------------------------------------------------------------------- */
 
 static int job_copy_stdio(Job *job, const JobParameters *p) {
         for (size_t i = 0; i < ELEMENTSOF(job->stdio); i++) {

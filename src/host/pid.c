@@ -2,9 +2,10 @@
 
 /* Who a pid number is, and watching a process that is not our child.
  *
- * A pidfd is readable (EPOLLIN) from the moment the process is dead, and hung up (EPOLLHUP) once its parent has reaped it. Only then
- * does PIDFD_GET_INFO know the exit status; in between, the zombie's own /proc/PID/stat does. On a kernel without
- * PIDFD_INFO_EXIT the zombie is the only source, and may be gone in no time: therefore it is looked at right away. */
+ * A pidfd is readable (EPOLLIN) from the moment the process is dead, and hung up (EPOLLHUP) once its parent has
+ * reaped it. Only then does PIDFD_GET_INFO know the exit status; in between, the zombie's own /proc/PID/stat does.
+ * On a kernel without PIDFD_INFO_EXIT the zombie is the only source, and may be gone in no time: therefore it is
+ * looked at right away. */
 
 #include "host/pid.h"
 
@@ -23,8 +24,8 @@
 /* How long a zombie may wait for its parent before its exit is published all the same. */
 #define ZOMBIE_PATIENCE_USEC (500 * USEC_PER_MSEC)
 
-/* struct pidfd_info of linux/pidfd.h in its first version, under a name of our own: the header may be older than the kernel we
- * run on, or newer than this file. */
+/* struct pidfd_info of linux/pidfd.h in its first version, under a name of our own: the header may be older than
+ * the kernel we run on, or newer than this file. */
 typedef struct PidfdInfo {
         uint64_t mask;
         uint64_t cgroupid;
@@ -39,7 +40,7 @@ typedef struct PidfdInfo {
 static_assert(sizeof(PidfdInfo) == 64, "the kernel's first version of it has 64 bytes");
 static_assert(PIDFD_IOCTL_GET_INFO == 0xC040FF0B, "the kernel's number");
 
-/* --- /proc/PID -------------------------------------------------------------------------------------------------------- */
+/* --- /proc/PID -------------------------------------------------------------------------------------------------- */
 
 /* What the kernel answers once the process is gone depends on how far it was when we came. */
 static int proc_errno(int error) {
@@ -131,8 +132,8 @@ int pid_open(pid_t pid, uint64_t start_time) {
         if (start_time == 0)
                 return TAKE_FD(fd);
 
-        /* Now the descriptor stands for one process for good. If it is not the one that is meant, then that one has died before,
-         * and whoever has its number started later. */
+        /* Now the descriptor stands for one process for good. If it is not the one that is meant, then that one
+         * has died before, and whoever has its number started later. */
         r = pid_read_stat(pid, &st);
         if (r < 0)
                 return r;
@@ -141,7 +142,7 @@ int pid_open(pid_t pid, uint64_t start_time) {
         return TAKE_FD(fd);
 }
 
-/* --- control group ---------------------------------------------------------------------------------------------------- */
+/* --- control group ---------------------------------------------------------------------------------------------- */
 
 /* How much a hierarchy's word counts, most first. A v1 hierarchy may carry several controllers: "cpu,cpuacct". */
 static unsigned hierarchy_rank(const char *controllers) {
@@ -189,7 +190,7 @@ int pid_read_cgroup(pid_t pid, char **ret) {
         return 0;
 }
 
-/* --- watching --------------------------------------------------------------------------------------------------------- */
+/* --- watching --------------------------------------------------------------------------------------------------- */
 
 struct PidWatch {
         int fd;
@@ -207,7 +208,8 @@ struct PidWatch {
 int pidfd_read_exit(int pidfd, int *ret_wait_status) {
         PidfdInfo info = { .mask = PIDFD_INFO_MASK_EXIT };
 
-        /* Kernels that do not know the request, or not yet the exit, differ in their errors. They all mean the same to us. */
+        /* Kernels that do not know the request, or not yet the exit, differ in their errors. They all mean the
+         * same to us. */
         if (ioctl(pidfd, PIDFD_IOCTL_GET_INFO, &info) < 0)
                 return -ENODATA;
         if (!(info.mask & PIDFD_INFO_MASK_EXIT))
@@ -217,8 +219,8 @@ int pidfd_read_exit(int pidfd, int *ret_wait_status) {
         return 0;
 }
 
-/* The kernel shows an exit code of 0 to those who may not know it. The same right is asked for behind the link of the working
- * directory, and there it says so. */
+/* The kernel shows an exit code of 0 to those who may not know it. The same right is asked for behind the link of
+ * the working directory, and there it says so. */
 static bool pid_may_inspect(pid_t pid) {
         char path[64], target[1];
 
@@ -226,8 +228,8 @@ static bool pid_may_inspect(pid_t pid) {
         return readlink(path, target, sizeof(target)) >= 0 || (errno != EACCES && errno != EPERM);
 }
 
-/* 1: it is a zombie, and its status in watch->zombie_status (which may still be unknown). 0: it lives, or nobody knows. -ESRCH: there is
- * no such process any more. */
+/* 1: it is a zombie, and its status in watch->zombie_status (which may still be unknown). 0: it lives, or nobody
+ * knows. -ESRCH: there is no such process any more. */
 static int pid_watch_look(PidWatch *watch) {
         PidStat st;
         int r;
@@ -245,7 +247,8 @@ static int pid_watch_look(PidWatch *watch) {
         return 1;
 }
 
-/* Calls exited(), which may free the watch. What the kernel says now counts most: it may not have known a moment ago. */
+/* Calls exited(), which may free the watch. What the kernel says now counts most: it may not have known a moment
+ * ago. */
 static void pid_watch_finish(PidWatch *watch) {
         int wait_status = watch->zombie_status;
 
@@ -271,7 +274,8 @@ static int pid_watch_on_io(sd_event_source *source, int fd, uint32_t revents, vo
                 return 0;
         }
 
-        /* Dead, but not reaped. It stays readable from now on, so no more of that; the hang-up is reported unasked. */
+        /* Dead, but not reaped. It stays readable from now on, so no more of that; the hang-up is reported
+         * unasked. */
         (void) sd_event_source_set_io_events(source, 0);
         pid_watch_arm(watch);
         return 0;
@@ -281,7 +285,8 @@ static int pid_watch_on_patience(sd_event_source *source, uint64_t usec, void *u
         PidWatch *watch = userdata;
         int r;
 
-        /* Gone without a hang-up, as with kernels that do not report it on a pidfd; or a parent that takes its time. */
+        /* Gone without a hang-up, as with kernels that do not report it on a pidfd; or a parent that takes its
+         * time. */
         r = pid_watch_look(watch);
         if (r == -ESRCH || (r > 0 && watch->zombie_status >= 0))
                 pid_watch_finish(watch);
@@ -303,8 +308,8 @@ static int pid_watch_add_sources(PidWatch *watch, sd_event *event, int64_t prior
 
         (void) sd_event_source_set_description(watch->io, "pid-watch");
 
-        r = sd_event_add_time_relative(event, &watch->patience, CLOCK_MONOTONIC, ZOMBIE_PATIENCE_USEC, 10 * USEC_PER_MSEC,
-                                       pid_watch_on_patience, watch);
+        r = sd_event_add_time_relative(event, &watch->patience, CLOCK_MONOTONIC, ZOMBIE_PATIENCE_USEC,
+                                       10 * USEC_PER_MSEC, pid_watch_on_patience, watch);
         if (r < 0)
                 return r;
 

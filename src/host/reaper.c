@@ -15,8 +15,8 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* A container that dies with thousands of processes must not keep everybody else waiting: after so many exits the others in
- * the loop get their turn. */
+/* A container that dies with thousands of processes must not keep everybody else waiting: after so many exits the
+ * others in the loop get their turn. */
 #define REAP_BATCH 512
 
 #define KEPT_MAX 16384
@@ -131,7 +131,7 @@ static void reaper_reap(Reaper *reaper) {
         assert(!reaper->reaping);
         reaper->reaping = true;
 
-        for (unsigned n = 0; ; n++) {
+        for (unsigned n = 0;; n++) {
                 siginfo_t si = {};
 
                 if (n >= REAP_BATCH) {
@@ -178,16 +178,17 @@ static int reaper_add_sources(Reaper *reaper, sd_event *event, int64_t priority)
 
         (void) sd_event_source_set_description(reaper->signal, "reaper");
 
-        /* A timer whose time has always come, and not a defer source: that one counts as waiting since it was made, and would
-         * be served before all others of its priority every time. It is on from the start, as children may have exited before
-         * the signal was blocked; they are not reaped right here, so that the caller, who may have them from an earlier
-         * image of itself, can watch them first. */
+        /* A timer whose time has always come, and not a defer source: that one counts as waiting since it was
+         * made, and would be served before all others of its priority every time. It is on from the start, as
+         * children may have exited before the signal was blocked; they are not reaped right here, so that the
+         * caller, who may have them from an earlier image of itself, can watch them first. */
         r = sd_event_add_time(event, &reaper->more, CLOCK_MONOTONIC, 1, 1, reaper_on_more, reaper);
         if (r < 0)
                 return r;
 
         /* Not before everybody else's sources, or they would have to wait after all. */
-        r = sd_event_source_set_priority(reaper->more, priority > SD_EVENT_PRIORITY_NORMAL ? priority : SD_EVENT_PRIORITY_NORMAL);
+        r = sd_event_source_set_priority(reaper->more,
+                                         priority > SD_EVENT_PRIORITY_NORMAL ? priority : SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 return r;
 
@@ -196,7 +197,8 @@ static int reaper_add_sources(Reaper *reaper, sd_event *event, int64_t priority)
 }
 
 int reaper_new(Reaper **ret, sd_event *event, int64_t priority) {
-        /* An ignored SIGCHLD, which is inherited through execve(), would make the kernel reap for us and lose every status. */
+        /* An ignored SIGCHLD, which is inherited through execve(), would make the kernel reap for us and lose
+         * every status. */
         static const struct sigaction sa = { .sa_handler = SIG_DFL };
         _cleanup_(reaper_freep) Reaper *reaper = NULL;
         int r;

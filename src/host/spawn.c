@@ -2,9 +2,9 @@
 
 /* Starting a program as a child.
  *
- * vfork() spares the kernel the copy of our page tables, and lets execve()'s errno come back through a variable. Its price: until
- * execve() the child runs on our stack and in our memory. So everything that allocates is done before, all signals are blocked
- * around it, and the child makes nothing but system calls. */
+ * vfork() spares the kernel the copy of our page tables, and lets execve()'s errno come back through a variable.
+ * Its price: until execve() the child runs on our stack and in our memory. So everything that allocates is done
+ * before, all signals are blocked around it, and the child makes nothing but system calls. */
 
 #include "host/spawn.h"
 
@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* What the service manager and the bus tell a service about itself. A runtime that believed NOTIFY_SOCKET or LISTEN_FDS to
- * be meant for it would hand them to the container. */
+/* What the service manager and the bus tell a service about itself. A runtime that believed NOTIFY_SOCKET or
+ * LISTEN_FDS to be meant for it would hand them to the container. */
 static const char *const private_variables[] = {
         "CACHE_DIRECTORY",
         "CONFIGURATION_DIRECTORY",
@@ -52,7 +52,7 @@ static const char *const private_variables[] = {
 typedef struct Child {
         const SpawnParameters *p;
         char **environment;
-        int *fds;            /* what becomes 0, 1, 2, ... */
+        int *fds; /* what becomes 0, 1, 2, ... */
         int n_fds;
         pid_t parent;
         volatile int *error; /* written by the child, in our memory */
@@ -87,8 +87,8 @@ static char **environment_filter(void) {
         return v;
 }
 
-/* Makes fds[i] become descriptor i. First every source that lies where another is to go moves out of the way; after that
- * no dup2() can overwrite one that is still needed. */
+/* Makes fds[i] become descriptor i. First every source that lies where another is to go moves out of the way;
+ * after that no dup2() can overwrite one that is still needed. */
 static int child_arrange_fds(int *fds, int n) {
         for (int i = 0; i < n; i++) {
                 if (fds[i] >= n || fds[i] == i)
@@ -213,7 +213,8 @@ int spawn(const SpawnParameters *p, pid_t *ret) {
                 return -ENOMEM;
 
         for (size_t i = 0; i < ELEMENTSOF(p->stdio); i++) {
-                /* Read-write for all three: a program that writes to its stdin, as a terminal's child may, must not be told EBADF. */
+                /* Read-write for all three: a program that writes to its stdin, as a terminal's child may, must
+                 * not be told EBADF. */
                 if (p->stdio[i] < 0 && null < 0) {
                         null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
                         if (null < 0)
@@ -250,7 +251,7 @@ static int program_check(const char *path) {
 static int program_find_in(const char *folders, const char *command, char **ret) {
         int result = -ENOENT, r;
 
-        for (const char *f = folders, *end; ; f = end + 1) {
+        for (const char *f = folders, *end;; f = end + 1) {
                 _cleanup_(freep) char *path = NULL;
 
                 end = strchrnul(f, ':');

@@ -2,9 +2,10 @@
 
 /* Removing directory trees that may hold anything, and that somebody may be changing at the same time.
  *
- * The walk has one directory open at a time, however deep it is. Each directory is read once: what is no directory goes at once, the names
- * of its subdirectories are remembered and visited one after the other. The way back up is "..", believed only if it leads to the very
- * directory (device and inode) that we came from; if someone has moved things about, the walk goes down once more from the top. */
+ * The walk has one directory open at a time, however deep it is. Each directory is read once: what is no directory
+ * goes at once, the names of its subdirectories are remembered and visited one after the other. The way back up is
+ * "..", believed only if it leads to the very directory (device and inode) that we came from; if someone has moved
+ * things about, the walk goes down once more from the top. */
 
 #include "host/tree.h"
 
@@ -24,8 +25,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* How often the walk goes back to something that it was done with, because somebody has put something in or moved it about. Who does not
- * let go must not keep us for ever. */
+/* How often the walk goes back to something that it was done with, because somebody has put something in or moved
+ * it about. Who does not let go must not keep us for ever. */
 #define PATIENCE 1024
 
 typedef struct Level {
@@ -39,14 +40,14 @@ typedef struct Level {
 } Level;
 
 typedef struct Walk {
-        int top;         /* the caller's */
+        int top; /* the caller's */
         const char *name;
-        int fd;          /* the directory of the last level; ours */
-        Level *levels;   /* the first is the directory the tree is in */
+        int fd;        /* the directory of the last level; ours */
+        Level *levels; /* the first is the directory the tree is in */
         size_t n_levels;
         size_t n_allocated;
         unsigned patience;
-        int error;       /* the first one */
+        int error; /* the first one */
 } Walk;
 
 static Level *walk_last(Walk *w) {
@@ -71,7 +72,8 @@ static int level_add_subdirectory(Level *l, const char *name) {
 
         /* Grows by doubling, whenever the number is a power of two. */
         if ((l->n_subdirectories & (l->n_subdirectories - 1)) == 0) {
-                v = reallocarray(l->subdirectories, l->n_subdirectories > 0 ? l->n_subdirectories * 2 : 1, sizeof(char *));
+                v = reallocarray(l->subdirectories, l->n_subdirectories > 0 ? l->n_subdirectories * 2 : 1,
+                                 sizeof(char *));
                 if (!v)
                         return -ENOMEM;
                 l->subdirectories = v;
@@ -246,8 +248,8 @@ static void walk_visit(Walk *w, const char *name) {
                 walk_fail(w, -errno);
 }
 
-/* Comes back to the last level that is still where we found it, from the top. The levels below that are gone, or have been moved away: they
- * are forgotten, and found again if they are still somewhere in the tree. */
+/* Comes back to the last level that is still where we found it, from the top. The levels below that are gone, or
+ * have been moved away: they are forgotten, and found again if they are still somewhere in the tree. */
 static int walk_descend_again(Walk *w) {
         _cleanup_(safe_closep) int fd = -EBADF;
         size_t n = 1;
@@ -309,8 +311,8 @@ static int walk_leave(Walk *w) {
         if (r < 0)
                 return r;
 
-        /* Lost the way: what is still there keeps the directories above from being empty, and is found thereby. Only at the top nothing is
-         * ever read again. */
+        /* Lost the way: what is still there keeps the directories above from being empty, and is found thereby.
+         * Only at the top nothing is ever read again. */
         if (w->n_levels < n_levels - 1) {
                 if (w->patience-- == 0)
                         return -EBUSY;
@@ -387,7 +389,7 @@ int tree_remove(int dir_fd, const char *name) {
         return walk_run(&w);
 }
 
-/* --- in a child ------------------------------------------------------------------------------------------------------- */
+/* --- in a child ------------------------------------------------------------------------------------------------- */
 
 typedef struct Removal {
         TreeRemoved done;
@@ -406,8 +408,8 @@ static void removal_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t
                 (void) log_warning_errno(result, "Failed to remove the directory %s, ignoring: %m", removal->name);
 }
 
-/* Of what it has inherited the child keeps the one directory: no connection and no FIFO may stay open because of it. Returns the
- * directory's new number. */
+/* Of what it has inherited the child keeps the one directory: no connection and no FIFO may stay open because of
+ * it. Returns the directory's new number. */
 static int child_keep_only(int dir_fd) {
         int fd, null;
 
