@@ -12,9 +12,10 @@
 #include <linux/magic.h>
 #include <sys/vfs.h>
 
-/* --- vocabulary ------------------------------------------------------------------------------------------------------- */
+/* --- vocabulary ------------------------------------------------------------------------------------------------- */
 
-/* A hierarchy in which we may make cgroups. Those of the tests lie below our own, with a name that is ours for certain. */
+/* A hierarchy in which we may make cgroups. Those of the tests lie below our own, with a name that is ours for
+ * certain. */
 typedef struct Hierarchy {
         const char *controllers; /* as in /proc/PID/cgroup */
         char *directory;         /* of our own cgroup */
@@ -79,7 +80,8 @@ static bool given_hierarchy(const char *controllers, const char *mount_point, Hi
 /* Any, since for most cases one is as good as the other. */
 static bool given_any_hierarchy(Hierarchy *ret) {
         return given_hierarchy("pids", "/sys/fs/cgroup/pids", ret) || given_hierarchy("", "/sys/fs/cgroup", ret) ||
-               given_hierarchy("", "/sys/fs/cgroup/unified", ret) || given_hierarchy("memory", "/sys/fs/cgroup/memory", ret);
+               given_hierarchy("", "/sys/fs/cgroup/unified", ret) ||
+               given_hierarchy("memory", "/sys/fs/cgroup/memory", ret);
 }
 
 static void needs_cgroups(bool has) {
@@ -89,10 +91,44 @@ static void needs_cgroups(bool has) {
         }
 }
 
-static void given_cgroup(const Hierarchy *h, const char *name) {
-        _cleanup_(freep) char *directory = cgroup_directory(h, name);
+/* Those that have been made, so that a case that fails leaves nothing behind either. */
+static char *made[16];
+static size_t n_made;
 
+static void given_cgroup(const Hierarchy *h, const char *name) {
+        char *directory = cgroup_directory(h, name);
+
+        assert_in_range(n_made, 0, ELEMENTSOF(made) - 1);
+        made[n_made++] = directory;
         assert_int_equal(mkdir(directory, 0755), 0);
+}
+
+/* Whatever is still there: thaws it, and kills who is in it. */
+static void clear_out(const char *directory) {
+        static const char *const thaw[][2] = { { "freezer.state", "THAWED" }, { "cgroup.freeze", "0" } };
+        _cleanup_(freep) char *procs = NULL;
+        pid_t pid;
+        FILE *f;
+
+        for (size_t i = 0; i < ELEMENTSOF(thaw); i++) {
+                _cleanup_(freep) char *path = NULL;
+                int fd;
+
+                assert_true(asprintf(&path, "%s/%s", directory, thaw[i][0]) > 0);
+                fd = open(path, O_WRONLY | O_CLOEXEC);
+                if (fd >= 0) {
+                        (void) !write(fd, thaw[i][1], strlen(thaw[i][1]));
+                        (void) close(fd);
+                }
+        }
+
+        assert_true(asprintf(&procs, "%s/cgroup.procs", directory) > 0);
+        f = fopen(procs, "re");
+        if (!f)
+                return;
+        while (fscanf(f, "%d", &pid) == 1)
+                (void) kill(pid, SIGKILL);
+        (void) fclose(f);
 }
 
 static void write_to(const char *directory, const char *attribute, const char *text) {
@@ -119,10 +155,10 @@ static void given_family(pid_t *pids, size_t n) {
         int news[2];
 
         assert_int_equal(pipe2(news, O_CLOEXEC), 0);
-        pids[0] = fork();
+        pids[0] = fork_child();
         if (pids[0] == 0) {
                 for (size_t i = 1; i < n; i++) {
-                        pid_t pid = fork();
+                        pid_t pid = fork_child();
 
                         if (pid > 0)
                                 break;
@@ -160,7 +196,19 @@ static void then_removable(World *world, const Hierarchy *h, const char *name) {
         world_run_until(world, cgroup_is_removed, directory);
 }
 
-/* --- membership ------------------------------------------------------------------------------------------------------- */
+static int end(void **state) {
+        for (size_t i = 0; i < n_made; i++)
+                clear_out(made[i]);
+        if (n_made > 0)
+                world_run_until_no_children(*state);
+        while (n_made > 0) {
+                world_run_until(*state, cgroup_is_removed, made[--n_made]);
+                made[n_made] = mfree(made[n_made]);
+        }
+        return world_end(state);
+}
+
+/* --- membership ------------------------------------------------------------------------------------------------- */
 
 static void test_membership_is_what_proc_says(void **state) {
         _cleanup_(cgroup_membership_done) CgroupMembership m = {};
@@ -224,14 +272,15 @@ static void test_the_cgroup_of_a_process_is_the_one_that_is_not_ours(void **stat
         then_removable(*state, &h, "");
 }
 
-/* memory counts more than pids, whatever their order in /proc. */
+/* name=systemd counts more than memory, and that more than pids, whatever their order in /proc. */
 static void test_of_several_cgroups_the_most_telling_is_taken(void **state) {
-        _cleanup_(hierarchy_done) Hierarchy pids = {}, memory = {};
+        _cleanup_(hierarchy_done) Hierarchy pids = {}, memory = {}, named = {};
         _cleanup_(freep) char *expected = NULL, *path = NULL;
         pid_t pid;
 
         needs_cgroups(given_hierarchy("pids", "/sys/fs/cgroup/pids", &pids) &&
-                      given_hierarchy("memory", "/sys/fs/cgroup/memory", &memory));
+                      given_hierarchy("memory", "/sys/fs/cgroup/memory", &memory) &&
+                      given_hierarchy("name=systemd", "/sys/fs/cgroup/systemd", &named));
         given_cgroup(&pids, "");
         given_cgroup(&pids, "below");
         given_cgroup(&memory, "");
@@ -243,13 +292,25 @@ static void test_of_several_cgroups_the_most_telling_is_taken(void **state) {
         assert_int_equal(pid_read_cgroup(pid, &path), 0);
         assert_string_equal(path, expected);
 
+        given_cgroup(&named, "");
+        given_cgroup(&named, "named");
+        when_moved(&named, "named", pid);
+        free(expected);
+        free(path);
+        path = NULL;
+        expected = cgroup_path(&named, "named");
+        assert_int_equal(pid_read_cgroup(pid, &path), 0);
+        assert_string_equal(path, expected);
+
         when_killed(*state, &pid, 1);
+        then_removable(*state, &named, "named");
+        then_removable(*state, &named, "");
         then_removable(*state, &pids, "below");
         then_removable(*state, &pids, "");
         then_removable(*state, &memory, "");
 }
 
-/* --- what a runtime has made ------------------------------------------------------------------------------------------ */
+/* --- what a runtime has made ------------------------------------------------------------------------------------ */
 
 static void test_the_cgroups_of_descendants_are_listed_but_not_those_of_the_runtime(void **state) {
         _cleanup_(freep) char *runtime = NULL, *container = NULL, *inner = NULL;
@@ -303,7 +364,8 @@ static void test_each_hierarchy_is_listed_where_it_is_mounted(void **state) {
                 all[n++] = &freezer;
         if (given_hierarchy("name=systemd", "/sys/fs/cgroup/systemd", &named))
                 all[n++] = &named;
-        if (given_hierarchy("", "/sys/fs/cgroup/unified", &unified) || given_hierarchy("", "/sys/fs/cgroup", &unified))
+        if (given_hierarchy("", "/sys/fs/cgroup/unified", &unified) ||
+            given_hierarchy("", "/sys/fs/cgroup", &unified))
                 all[n++] = &unified;
         needs_cgroups(n > 0);
 
@@ -355,8 +417,12 @@ static void test_empty_cgroups_go_deepest_first_and_others_stay(void **state) {
                 assert_true(directory_exists(top));
                 assert_int_equal(kill(pid, 0), 0);
 
+                /* All at once, although the one that holds the others comes first in the list. */
                 when_killed(*state, &pid, 1);
-                world_run_until(*state, none_is_left, paths);
+                then_removable(*state, &h, "busy");
+                given_cgroup(&h, "busy");
+                given_cgroup(&h, "inner");
+                assert_int_equal(cgroup_remove_empty(paths), 0);
                 assert_false(directory_exists(top));
                 assert_int_equal(cgroup_remove_empty(paths), 0);
         }
@@ -397,9 +463,14 @@ static void deadline_on_done(void *userdata, const JobResult *result) {
 }
 
 static void test_a_job_killed_at_its_deadline_tells_what_cgroups_it_left(void **state) {
-        char *argv[] = { (char *) "sh", (char *) "-c",
-                         (char *) "mkdir $CGROUP; sh -c 'echo $$ >$CGROUP/cgroup.procs; while :; do sleep 60; done' & wait", NULL };
-        JobParameters p = { .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF }, .capture = true, .timeout_usec = 2 * USEC_PER_SEC };
+        char *argv[] = {
+                (char *) "sh", (char *) "-c",
+                (char *) "mkdir $CGROUP; sh -c 'echo $$ >$CGROUP/cgroup.procs; while :; do sleep 60; done' & wait",
+                NULL
+        };
+        JobParameters p = {
+                .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF }, .capture = true, .timeout_usec = 2 * USEC_PER_SEC
+        };
         _cleanup_(hierarchy_done) Hierarchy h = {};
         _cleanup_(freep) char *directory = NULL;
         World *world = *state;
@@ -425,7 +496,7 @@ static void test_a_job_killed_at_its_deadline_tells_what_cgroups_it_left(void **
         job_pool_free(pool);
 }
 
-/* --- freezer ---------------------------------------------------------------------------------------------------------- */
+/* --- freezer ---------------------------------------------------------------------------------------------------- */
 
 static bool is_frozen(void *pid) {
         int r = cgroup_is_frozen(*(pid_t *) pid);
@@ -438,8 +509,33 @@ static bool is_thawed(void *pid) {
         return !is_frozen(pid);
 }
 
-static void then_freezing_shows(World *world, const Hierarchy *h, const char *attribute, const char *frozen, const char *thawed) {
-        _cleanup_(freep) char *top = cgroup_directory(h, "");
+/* The kernel takes a moment to freeze a process, and says so when it has. */
+typedef struct Settled {
+        const char *directory;
+        const char *attribute;
+        const char *line;
+} Settled;
+
+static bool is_settled(void *what) {
+        const Settled *settled = what;
+        _cleanup_(freep) char *path = NULL;
+        char line[64];
+        bool found = false;
+        FILE *f;
+
+        assert_true(asprintf(&path, "%s/%s", settled->directory, settled->attribute) > 0);
+        f = fopen(path, "re");
+        assert_non_null(f);
+        while (!found && fgets(line, sizeof(line), f))
+                found = streq(line, settled->line);
+        (void) fclose(f);
+        return found;
+}
+
+static void then_freezing_shows(World *world, const Hierarchy *h, const char *attribute, const char *frozen,
+                                const char *thawed, const char *settled_attribute, const char *settled_line) {
+        _cleanup_(freep) char *top = cgroup_directory(h, ""), *inner = cgroup_directory(h, "inner");
+        Settled settled = { .directory = inner, .attribute = settled_attribute, .line = settled_line };
         pid_t pid;
 
         given_cgroup(h, "");
@@ -450,7 +546,8 @@ static void then_freezing_shows(World *world, const Hierarchy *h, const char *at
 
         /* By the one above it. */
         write_to(top, attribute, frozen);
-        world_run_until(world, is_frozen, &pid);
+        world_run_until(world, is_settled, &settled);
+        assert_int_equal(cgroup_is_frozen(pid), 1);
         write_to(top, attribute, thawed);
         world_run_until(world, is_thawed, &pid);
 
@@ -469,17 +566,17 @@ static void test_the_freezer_of_cgroup_v1_shows(void **state) {
         _cleanup_(hierarchy_done) Hierarchy h = {};
 
         needs_cgroups(given_hierarchy("freezer", "/sys/fs/cgroup/freezer", &h));
-        then_freezing_shows(*state, &h, "freezer.state", "FROZEN", "THAWED");
+        then_freezing_shows(*state, &h, "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN\n");
 }
 
 static void test_the_freezer_of_cgroup_v2_shows(void **state) {
         _cleanup_(hierarchy_done) Hierarchy h = {};
 
         needs_cgroups(given_hierarchy("", "/sys/fs/cgroup", &h) || given_hierarchy("", "/sys/fs/cgroup/unified", &h));
-        then_freezing_shows(*state, &h, "cgroup.freeze", "1", "0");
+        then_freezing_shows(*state, &h, "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1\n");
 }
 
-#define CASE(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, world_begin, end)
 
 int main(void) {
         const struct CMUnitTest tests[] = {

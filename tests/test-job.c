@@ -7,7 +7,7 @@
 #include "host/job.h"
 #include "util/strv.h"
 
-/* --- vocabulary ------------------------------------------------------------------------------------------------------- */
+/* --- vocabulary ------------------------------------------------------------------------------------------------- */
 
 typedef struct Outcome {
         bool done;
@@ -46,7 +46,8 @@ static void outcome_on_done(void *userdata, const JobResult *result) {
         }
 
         if (o->claim)
-                o->claimed = reaper_claim(o->world->reaper, o->claim, result->started_usec, &o->claimed_status, &when);
+                o->claimed = reaper_claim(o->world->reaper, o->claim, result->started_usec, &o->claimed_status,
+                                          &when);
         if (o->next)
                 o->next->job = given_job(o->pool, "exit 0", o->next);
         o->job = job_free(o->job);
@@ -68,12 +69,12 @@ static JobPool *given_pool(World *world, unsigned max_running) {
 }
 
 /* Lives as long as the block that it is used in. */
-#define script_parameters(script)                                                         \
-        ((JobParameters) {                                                                \
+#define script_parameters(script) \
+        ((JobParameters) { \
                 .argv = (char *[]) { (char *) "sh", (char *) "-c", (char *) (script), NULL }, \
-                .stdio = { -EBADF, -EBADF, -EBADF },                                      \
-                .capture = true,                                                          \
-                .timeout_usec = USEC_INFINITY,                                            \
+                .stdio = { -EBADF, -EBADF, -EBADF }, \
+                .capture = true, \
+                .timeout_usec = USEC_INFINITY, \
         })
 
 static Job *given_job_with(JobPool *pool, const JobParameters *p, Outcome *o) {
@@ -115,7 +116,7 @@ static bool process_is_gone(void *pid) {
         return kill(*(pid_t *) pid, 0) < 0 && errno == ESRCH;
 }
 
-/* --- the program and its output --------------------------------------------------------------------------------------- */
+/* --- the program and its output --------------------------------------------------------------------------------- */
 
 static void test_a_job_that_succeeds(void **state) {
         _cleanup_(outcome_done) Outcome o = {};
@@ -217,7 +218,7 @@ static void test_without_capture_the_streams_are_the_ones_given(void **state) {
         World *world = *state;
         JobPool *pool = given_pool(world, 1);
         JobParameters p = script_parameters("read -r line; echo \"out $line\"; echo err >&2");
-        int in[2], out[2], err[2];
+        int in[2], out[2], err[2], n_fds;
         char buf[64] = {};
 
         p.capture = false;
@@ -227,9 +228,11 @@ static void test_without_capture_the_streams_are_the_ones_given(void **state) {
         p.stdio[0] = in[0];
         p.stdio[1] = out[1];
         p.stdio[2] = err[1];
+        n_fds = count_open_fds();
         given_job_with(pool, &p, &o);
 
-        /* The caller may close his at once, and the job keeps none once the program has been started. */
+        /* The job keeps none once the program has been started, and the caller may close his at once. */
+        assert_int_equal(count_open_fds(), n_fds);
         assert_int_equal(close(in[0]) | close(out[1]) | close(err[1]), 0);
         assert_int_equal(write(in[1], "line\n", 5), 5);
         assert_int_equal(close(in[1]), 0);
@@ -247,7 +250,7 @@ static void test_without_capture_the_streams_are_the_ones_given(void **state) {
         job_pool_free(pool);
 }
 
-/* --- failing to start ------------------------------------------------------------------------------------------------- */
+/* --- failing to start ------------------------------------------------------------------------------------------- */
 
 static void test_a_command_that_does_not_exist_is_told_later(void **state) {
         _cleanup_(outcome_done) Outcome name = {}, path = {}, relative = {};
@@ -325,7 +328,7 @@ static void test_a_descriptor_that_is_none_is_refused_at_once(void **state) {
         job_pool_free(pool);
 }
 
-/* --- the pool --------------------------------------------------------------------------------------------------------- */
+/* --- the pool --------------------------------------------------------------------------------------------------- */
 
 static void test_no_more_run_at_once_than_the_pool_allows(void **state) {
         enum { N = 7, MAX = 2 };
@@ -425,7 +428,7 @@ static void test_done_may_start_the_next_job(void **state) {
         job_pool_free(pool);
 }
 
-/* --- the deadline ----------------------------------------------------------------------------------------------------- */
+/* --- the deadline ----------------------------------------------------------------------------------------------- */
 
 static void test_at_the_deadline_the_whole_group_is_killed(void **state) {
         _cleanup_(outcome_done) Outcome o = {};
@@ -477,8 +480,8 @@ static void test_a_program_that_ended_in_time_has_not_timed_out_however_late_we_
         _cleanup_(outcome_done) Outcome o = {};
         World *world = *state;
         JobPool *pool;
-        JobParameters p = script_parameters("exit 4");
-        pid_t child = 0;
+        JobParameters p = script_parameters("sleep 1000 </dev/null >/dev/null 2>&1 & echo $!; exit 4");
+        pid_t child = 0, left;
         FILE *f;
 
         /* A reaper of the lowest priority: the timer comes first. */
@@ -498,10 +501,17 @@ static void test_a_program_that_ended_in_time_has_not_timed_out_however_late_we_
         assert_int_equal(o.result.error, 0);
         assert_int_equal(o.result.wait_status, W_EXITCODE(4, 0));
         assert_null(o.orphan_cgroups);
+
+        /* So what it left running is left alone, too. */
+        left = atoi(o.output);
+        assert_true(left > 0);
+        assert_int_equal(kill(left, 0), 0);
+        assert_int_equal(kill(left, SIGKILL), 0);
+        world_run_until_no_children(world);
         job_pool_free(pool);
 }
 
-/* --- freeing a job ---------------------------------------------------------------------------------------------------- */
+/* --- freeing a job ---------------------------------------------------------------------------------------------- */
 
 static void test_freeing_a_running_job_kills_its_group_and_tells_nobody(void **state) {
         _cleanup_(outcome_done) Outcome o = {}, next = {};
@@ -550,7 +560,7 @@ static void test_a_job_that_is_freed_while_it_waits_never_runs(void **state) {
         job_pool_free(pool);
 }
 
-/* --- processes that a job leaves behind ------------------------------------------------------------------------------- */
+/* --- processes that a job leaves behind ------------------------------------------------------------------------- */
 
 static void test_what_the_program_left_running_is_left_alone(void **state) {
         _cleanup_(outcome_done) Outcome o = {};
@@ -582,11 +592,12 @@ static void test_an_exit_during_the_job_can_be_claimed_until_done_returns(void *
 
         o.world = world;
         assert_int_equal(setenv("FOLDER", world->folder, 1), 0);
-        given_job(pool,
-                  "cd $FOLDER; (sh -c 'echo $$ >tmp; mv tmp pid; exit 33' & exit 0);"
-                  "while ! [ -e pid ]; do sleep 0.01; done; read -r p <pid;"
-                  "while kill -0 $p 2>/dev/null; do sleep 0.01; done; mv pid reaped; while ! [ -e go ]; do sleep 0.01; done",
-                  &o);
+        given_job(
+                pool,
+                "cd $FOLDER; (sh -c 'echo $$ >tmp; mv tmp pid; exit 33' & exit 0);"
+                "while ! [ -e pid ]; do sleep 0.01; done; read -r p <pid;"
+                "while kill -0 $p 2>/dev/null; do sleep 0.01; done; mv pid reaped; while ! [ -e go ]; do sleep 0.01; done",
+                &o);
         assert_int_equal(unsetenv("FOLDER"), 0);
         path = world_path(world, "reaped");
         world_run_until(world, file_exists, path);

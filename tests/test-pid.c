@@ -8,13 +8,13 @@
 
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
-/* --- older kernels ---------------------------------------------------------------------------------------------------- */
+/* --- older kernels ---------------------------------------------------------------------------------------------- */
 
-/* The system calls whose answers differ go through here, so that each kernel's behaviour can be seen on any. Without exit info: before
- * Linux 6.15. Without hang-up: a pidfd of a process that has been reaped shows EPOLLIN only. */
+/* The system calls whose answers differ go through here, so that each kernel's behaviour can be seen on any.
+ * Without exit info: before Linux 6.15. Without hang-up: a pidfd of a process that has been reaped shows EPOLLIN
+ * only. */
 static bool kernel_has_exit_info = true;
 static bool kernel_has_hangup = true;
 
@@ -58,7 +58,7 @@ static bool kernel_knows_exits(void) {
         int fd, status, r;
         pid_t pid;
 
-        pid = fork();
+        pid = fork_child();
         if (pid == 0)
                 _exit(0);
         assert_true(pid > 0);
@@ -82,7 +82,7 @@ static void needs_pidfds(void) {
         (void) close(fd);
 }
 
-/* --- vocabulary ------------------------------------------------------------------------------------------------------- */
+/* --- vocabulary ------------------------------------------------------------------------------------------------- */
 
 typedef struct Exit {
         bool called;
@@ -136,7 +136,7 @@ static pid_t given_process(int exit_code) {
         (void) sigemptyset(&usr1);
         (void) sigaddset(&usr1, SIGUSR1);
         assert_int_equal(sigprocmask(SIG_BLOCK, &usr1, &before), 0);
-        pid = fork();
+        pid = fork_child();
         if (pid == 0) {
                 leave_with = exit_code;
                 (void) signal(SIGUSR1, on_leave);
@@ -169,7 +169,7 @@ static void when_told(World *world, Exit *e) {
         assert_int_equal(e->n_calls, 1);
 }
 
-/* --- stat ------------------------------------------------------------------------------------------------------------- */
+/* --- stat ------------------------------------------------------------------------------------------------------- */
 
 static void test_stat_tells_of_ourselves(void **state) {
         PidStat st;
@@ -264,7 +264,7 @@ static void test_a_recycled_number_is_not_taken_for_the_process(void **state) {
         when_it_is_reaped(pid);
 }
 
-/* --- watching --------------------------------------------------------------------------------------------------------- */
+/* --- watching --------------------------------------------------------------------------------------------------- */
 
 static void test_the_exit_of_a_reaped_process_comes_from_the_kernel(void **state) {
         World *world = *state;
@@ -445,7 +445,8 @@ static void test_a_living_process_has_no_exit_status(void **state) {
         assert_int_equal(pidfd_read_exit(-EBADF, &status), -ENODATA);
 }
 
-/* Somebody without rights sees an exit code of 0 in the zombie's stat, whatever it is. Runs in a child, which must be nobody for it. */
+/* Somebody without rights sees an exit code of 0 in the zombie's stat, whatever it is. Runs in a child, which must
+ * be nobody for it. */
 static int watch_as_nobody(pid_t pid) {
         sd_event *event = NULL;
         Exit e = {};
@@ -483,7 +484,7 @@ static void test_what_we_may_not_know_is_unknown_and_not_zero(void **state) {
 
         pid = given_process(5);
         when_it_leaves(pid);
-        nobody = fork();
+        nobody = fork_child();
         if (nobody == 0)
                 _exit(watch_as_nobody(pid));
         assert_true(nobody > 0);
@@ -496,7 +497,7 @@ static void test_what_we_may_not_know_is_unknown_and_not_zero(void **state) {
         assert_int_equal(status, 0);
 }
 
-/* --- control group ---------------------------------------------------------------------------------------------------- */
+/* --- control group ---------------------------------------------------------------------------------------------- */
 
 static void test_a_process_that_shares_our_cgroups_has_none_of_its_own(void **state) {
         _cleanup_(freep) char *ours = NULL, *its = NULL;

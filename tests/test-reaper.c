@@ -28,7 +28,7 @@ static void watcher_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t
 }
 
 static pid_t given_child(int exit_code) {
-        pid_t pid = fork();
+        pid_t pid = fork_child();
 
         if (pid == 0)
                 _exit(exit_code);
@@ -137,7 +137,8 @@ static void test_who_unwatches_is_not_called_and_the_child_is_reaped(void **stat
         assert_false(w.called);
 }
 
-/* Calls back into the reaper in every way that is allowed: another exit that is due is unwatched, and a new child is made and watched. */
+/* Calls back into the reaper in every way that is allowed: another exit that is due is unwatched, and a new child
+ * is made and watched. */
 static void watcher_on_exit_do_more(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
         Watcher *w = userdata;
 
@@ -195,7 +196,7 @@ static void test_orphans_become_ours(void **state) {
 
         assert_int_equal(pipe2(news, O_CLOEXEC), 0);
         assert_int_equal(pipe2(leave, O_CLOEXEC), 0);
-        parent = fork();
+        parent = fork_child();
         if (parent == 0) {
                 orphan = fork();
                 if (orphan == 0) {
@@ -224,7 +225,8 @@ static void test_children_from_before_are_reaped_and_can_be_watched_first(void *
         Watcher w = {};
         pid_t pid;
 
-        /* As after an execve() in place: the children are there before the reaper is, and so is a SIGCHLD that nobody waits for. */
+        /* As after an execve() in place: the children are there before the reaper is, and so is a SIGCHLD that
+         * nobody waits for. */
         world->reaper = reaper_free(world->reaper);
         pid = given_child(3);
         when_it_has_exited(pid);
@@ -282,7 +284,7 @@ static void test_a_storm_of_exits_does_not_starve_the_loop(void **state) {
         sd_event_source_unref(source);
 }
 
-/* --- exits that nobody has asked for yet ------------------------------------------------------------------------------ */
+/* --- exits that nobody has asked for yet ------------------------------------------------------------------------ */
 
 static pid_t when_a_stranger_has_been_reaped(World *world, int exit_code) {
         pid_t pid = given_child(exit_code);
@@ -393,7 +395,7 @@ static void test_the_newest_16384_exits_are_kept(void **state) {
         assert_int_equal(reaper_n_kept(world->reaper), 0);
 }
 
-/* --- the rest --------------------------------------------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------------------------------------------------- */
 
 static void owned_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
         Watcher **owned = userdata;

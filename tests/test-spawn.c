@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a program that we start finds: its arguments, its descriptors, its environment, its signals. And how a start fails. */
+/* What a program that we start finds: its arguments, its descriptors, its environment, its signals. And how a
+ * start fails. */
 
 #include "world.h"
 
-/* --- vocabulary ------------------------------------------------------------------------------------------------------- */
+/* --- vocabulary ------------------------------------------------------------------------------------------------- */
 
 static char *read_whole(int fd) {
         char *text;
@@ -41,7 +42,8 @@ static char *when_run(SpawnParameters p) {
 static char *when_script_run(const char *script) {
         char *const argv[] = { (char *) "sh", (char *) "-c", (char *) script, NULL };
 
-        return when_run((SpawnParameters) { .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
+        return when_run(
+                (SpawnParameters) { .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
 }
 
 /* The line of a text that begins so, without its beginning. */
@@ -74,14 +76,20 @@ static int given_file_at(World *world, const char *name, int number) {
         return number;
 }
 
-/* --- a good start ----------------------------------------------------------------------------------------------------- */
+/* --- a good start ----------------------------------------------------------------------------------------------- */
 
 static void test_the_program_gets_its_arguments(void **state) {
-        char *const argv[] = { (char *) "any name", (char *) "-c", (char *) "printf '%s|' \"$0\" \"$@\"", (char *) "zero",
-                               (char *) "", (char *) "two words", NULL };
+        char *const argv[] = { (char *) "any name",
+                               (char *) "-c",
+                               (char *) "printf '%s|' \"$0\" \"$@\"",
+                               (char *) "zero",
+                               (char *) "",
+                               (char *) "two words",
+                               NULL };
         _cleanup_(freep) char *output = NULL;
 
-        output = when_run((SpawnParameters) { .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
+        output = when_run(
+                (SpawnParameters) { .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
         assert_string_equal(output, "zero||two words|");
 }
 
@@ -90,8 +98,10 @@ static void test_it_runs_in_the_directory_named(void **state) {
         _cleanup_(freep) char *output = NULL, *expected = NULL;
         World *world = *state;
 
-        output = when_run((SpawnParameters) {
-                .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF }, .directory = world->folder });
+        output = when_run((SpawnParameters) { .program = "/bin/sh",
+                                              .argv = argv,
+                                              .stdio = { -EBADF, -EBADF, -EBADF },
+                                              .directory = world->folder });
         assert_true(asprintf(&expected, "%s\n", world->folder) > 0);
         assert_string_equal(output, expected);
 }
@@ -120,7 +130,8 @@ static void test_no_signal_is_blocked_ignored_or_handled(void **state) {
         assert_int_equal(sigaction(SIGRTMIN + 3, &(struct sigaction) { .sa_handler = SIG_IGN }, &rt), 0);
         assert_int_equal(sigaction(SIGPIPE, &(struct sigaction) { .sa_handler = SIG_IGN }, &pipe_action), 0);
 
-        output = when_run((SpawnParameters) { .program = "/bin/cat", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
+        output = when_run(
+                (SpawnParameters) { .program = "/bin/cat", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
         then_line(output, "SigBlk:\t", "0000000000000000");
         then_line(output, "SigIgn:\t", "0000000000000000");
         then_line(output, "SigCgt:\t", "0000000000000000");
@@ -132,13 +143,16 @@ static void test_no_signal_is_blocked_ignored_or_handled(void **state) {
 }
 
 static void test_our_own_signal_mask_is_as_it_was(void **state) {
-        sigset_t before, after;
+        sigset_t before, some, after;
 
-        assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &before), 0);
+        (void) sigemptyset(&some);
+        (void) sigaddset(&some, SIGCHLD);
+        (void) sigaddset(&some, SIGUSR2);
+        assert_int_equal(sigprocmask(SIG_SETMASK, &some, &before), 0);
         free(when_script_run("exit 0"));
-        assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &after), 0);
+        assert_int_equal(sigprocmask(SIG_SETMASK, &before, &after), 0);
         for (int s = 1; s < _NSIG; s++)
-                assert_int_equal(sigismember(&after, s), sigismember(&before, s));
+                assert_int_equal(sigismember(&after, s), s == SIGCHLD || s == SIGUSR2);
 }
 
 static void test_it_dies_with_us(void **state) {
@@ -147,7 +161,7 @@ static void test_it_dies_with_us(void **state) {
 
         /* Somebody in our place, who starts a program that would live for ever, and goes. */
         assert_int_equal(pipe2(news, O_CLOEXEC), 0);
-        parent = fork();
+        parent = fork_child();
         if (parent == 0) {
                 orphan = given_script("while :; do sleep 60; done");
                 _exit(write(news[1], &orphan, sizeof(orphan)) == sizeof(orphan) ? 0 : 1);
@@ -169,7 +183,7 @@ static void test_it_dies_with_us(void **state) {
         world_run_until_no_children(*state);
 }
 
-/* --- descriptors ------------------------------------------------------------------------------------------------------ */
+/* --- descriptors ------------------------------------------------------------------------------------------------ */
 
 /* What 'ls' says of the shell's own descriptors: one line for each, "N NAME". */
 #define LIST_FDS "ls -l /proc/$$/fd | sed -n 's|.* \\([0-9]*\\) -> .*/\\([^/]*\\)$|\\1 \\2|p'; exit 0"
@@ -227,8 +241,9 @@ static void test_descriptors_whose_numbers_overlap_go_where_they_should(void **s
 
         output = when_run((SpawnParameters) {
                 .program = "/bin/sh", .argv = argv, .stdio = { 3, -EBADF, 8 - 1 }, .fds = fds, .n_fds = 6 });
-        assert_string_equal(output,
-                            "0 three\n1 memfd:output (deleted)\n2 seven\n3 four\n4 five\n5 three\n6 six\n7 four\n8 seven\n");
+        assert_string_equal(
+                output,
+                "0 three\n1 memfd:output (deleted)\n2 seven\n3 four\n4 five\n5 three\n6 six\n7 four\n8 seven\n");
 
         for (int i = 3; i <= 7; i++)
                 assert_int_equal(close(i), 0);
@@ -250,7 +265,8 @@ static void test_our_own_standard_streams_may_be_closed(void **state) {
         }
 
         /* The file for its stdout, and /dev/null, now get numbers below 3 themselves. */
-        output = when_run((SpawnParameters) { .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
+        output = when_run(
+                (SpawnParameters) { .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
 
         for (int i = 0; i < 3; i++)
                 if (saved[i] >= 0) {
@@ -264,12 +280,13 @@ static void test_dev_null_can_be_read_and_written(void **state) {
         free(when_script_run("echo x >&0 && echo y >&2 && ! read line <&2"));
 }
 
-/* --- environment ------------------------------------------------------------------------------------------------------ */
+/* --- environment ------------------------------------------------------------------------------------------------ */
 
 static void test_what_systemd_means_for_us_alone_is_not_passed_on(void **state) {
         static const char *const private[] = {
-                "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID",
-                "JOURNAL_STREAM", "INVOCATION_ID", "FDSTORE", "CREDENTIALS_DIRECTORY", "MAINPID", "MANAGERPID",
+                "NOTIFY_SOCKET", "LISTEN_FDS",     "LISTEN_PID",    "LISTEN_FDNAMES", "WATCHDOG_USEC",
+                "WATCHDOG_PID",  "JOURNAL_STREAM", "INVOCATION_ID", "FDSTORE",        "CREDENTIALS_DIRECTORY",
+                "MAINPID",       "MANAGERPID",
         };
         char *const argv[] = { (char *) "env", NULL };
         _cleanup_(freep) char *output = NULL;
@@ -279,7 +296,8 @@ static void test_what_systemd_means_for_us_alone_is_not_passed_on(void **state) 
         assert_int_equal(setenv("MONOSHIM_TEST", "for everybody", 1), 0);
         assert_int_equal(setenv("LISTEN_FDS_OF_ANOTHER_KIND", "x", 1), 0);
 
-        output = when_run((SpawnParameters) { .program = "/usr/bin/env", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
+        output = when_run(
+                (SpawnParameters) { .program = "/usr/bin/env", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
         assert_null(strstr(output, "for us alone"));
         then_line(output, "MONOSHIM_TEST=", "for everybody");
         then_line(output, "LISTEN_FDS_OF_ANOTHER_KIND=", "x");
@@ -292,7 +310,7 @@ static void test_what_systemd_means_for_us_alone_is_not_passed_on(void **state) 
         assert_int_equal(unsetenv("LISTEN_FDS_OF_ANOTHER_KIND"), 0);
 }
 
-/* --- a start that fails ----------------------------------------------------------------------------------------------- */
+/* --- a start that fails ----------------------------------------------------------------------------------------- */
 
 static void then_spawn_fails(const SpawnParameters *p, int error) {
         pid_t pid = -77;
@@ -347,7 +365,7 @@ static void test_a_failed_start_tells_the_reason_and_leaves_no_child(void **stat
         then_spawn_fails(&p, -EBADF);
 }
 
-/* --- where a program is ----------------------------------------------------------------------------------------------- */
+/* --- where a program is ----------------------------------------------------------------------------------------- */
 
 static void then_found(const char *command, const char *expected) {
         _cleanup_(freep) char *path = NULL;
@@ -370,8 +388,9 @@ static void test_an_absolute_path_is_taken_as_it_is(void **state) {
 }
 
 static void test_a_plain_name_is_looked_up_in_the_path(void **state) {
-        _cleanup_(freep) char *saved = strdup(getenv("PATH")), *first = NULL, *second = NULL, *folders = NULL, *at_first = NULL,
-                              *at_second = NULL, *plain = NULL, *folder = NULL, *plain_and_good = NULL;
+        _cleanup_(freep) char *saved = strdup(getenv("PATH")), *first = NULL, *second = NULL, *folders = NULL,
+                              *at_first = NULL, *at_second = NULL, *plain = NULL, *folder = NULL,
+                              *plain_and_good = NULL;
         World *world = *state;
 
         first = world_path(world, "first");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Removing trees: everything that is in them, and nothing that is not. Decoys stand wherever a careless walk would come by. */
+/* Removing trees: everything that is in them, and nothing that is not. Decoys stand wherever a careless walk would
+ * come by. */
 
 #include "world.h"
 
@@ -12,14 +13,27 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-/* --- valgrind --------------------------------------------------------------------------------------------------------- */
+/* --- somebody else ---------------------------------------------------------------------------------------------- */
 
-/* valgrind, up to 3.19 at least, does not know openat2(). So that it can look at the rest, plain openat() takes its place there: without
- * the guards, whose cases are left out then. */
+/* What happens at the worst of moments: right before the walk goes back up; and right before it removes something. */
+static void (*before_ascent)(int fd);
+static bool somebody_is_quicker;
+
+int unlinkat(int fd, const char *name, int flags) {
+        int (*libc_unlinkat)(int, const char *, int) = (int (*)(int, const char *, int)) dlsym(RTLD_NEXT, "unlinkat");
+
+        if (somebody_is_quicker)
+                (void) libc_unlinkat(fd, name, flags);
+        return libc_unlinkat(fd, name, flags);
+}
+
+/* --- valgrind --------------------------------------------------------------------------------------------------- */
+
+/* valgrind, up to 3.19 at least, does not know openat2(). So that it can look at the rest, plain openat() takes
+ * its place there: without the guards, whose cases are left out then. */
 static bool openat2_is_emulated;
 
 static bool openat2_is_missing(void) {
@@ -43,6 +57,8 @@ __attribute__((no_sanitize("address", "undefined"))) long syscall(long number, .
                 a[i] = va_arg(ap, long);
         va_end(ap);
 
+        if (number == SYS_openat2 && before_ascent && streq((const char *) a[1], ".."))
+                before_ascent((int) a[0]);
         if (number == SYS_openat2 && openat2_is_emulated) {
                 const struct open_how *how = (const struct open_how *) a[2];
 
@@ -60,7 +76,7 @@ static void needs_openat2(void) {
         }
 }
 
-/* --- vocabulary ------------------------------------------------------------------------------------------------------- */
+/* --- vocabulary ------------------------------------------------------------------------------------------------- */
 
 static int given_folder_fd(World *world) {
         int fd = open(world->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -133,7 +149,7 @@ static void given_deep_tree(World *world, const char *name, unsigned depth) {
         (void) close(fd);
 }
 
-/* --- what is removed -------------------------------------------------------------------------------------------------- */
+/* --- what is removed -------------------------------------------------------------------------------------------- */
 
 static void test_a_tree_with_all_kinds_of_files_goes(void **state) {
         _cleanup_(freep) char *fifo = NULL, *link_path = NULL, *file = NULL;
@@ -236,7 +252,7 @@ static void test_depth_costs_neither_stack_nor_descriptors(void **state) {
         assert_false(is_there(world, "tree"));
 }
 
-/* --- what is not ------------------------------------------------------------------------------------------------------ */
+/* --- what is not ------------------------------------------------------------------------------------------------ */
 
 static void test_a_symbolic_link_is_removed_and_never_followed(void **state) {
         _cleanup_(freep) char *absolute = NULL;
@@ -291,9 +307,8 @@ static void test_a_tree_that_is_changed_meanwhile_leads_nowhere_else(void **stat
         given_decoy(world);
         given_link(world, "decoy", "link");
         given_directory(world, "tree");
-        swapper = fork();
+        swapper = fork_child();
         if (swapper == 0) {
-                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
                 swap_for_ever(world);
                 _exit(1);
         }
@@ -312,6 +327,129 @@ static void test_a_tree_that_is_changed_meanwhile_leads_nowhere_else(void **stat
         assert_int_equal(when_removed(world, "outside"), 0);
         assert_int_equal(when_removed(world, "link"), 0);
         then_the_decoy_is_whole(world);
+}
+
+/* Moves the directory that the walk is in to the decoy. */
+static World *mover_world;
+
+static void move_to_the_decoy(int fd) {
+        _cleanup_(freep) char *to = world_path(mover_world, "decoy/moved");
+        char from[PATH_MAX] = {}, link_path[64];
+
+        before_ascent = NULL;
+        (void) snprintf(link_path, sizeof(link_path), "/proc/self/fd/%d", fd);
+        assert_true(readlink(link_path, from, sizeof(from) - 1) > 0);
+        assert_int_equal(rename(from, to), 0);
+}
+
+/* The decoy has the same names as the tree: whoever takes one for the other, removes them there. */
+static void test_who_is_moved_away_finds_back_and_does_no_harm_where_he_was(void **state) {
+        enum { SIBLINGS = 10 };
+        World *world = *state;
+        char name[64];
+
+        given_decoy(world);
+        given_directory(world, "tree");
+        for (unsigned i = 0; i < SIBLINGS; i++) {
+                (void) snprintf(name, sizeof(name), "decoy/sibling-%u", i);
+                given_directory(world, name);
+                (void) snprintf(name, sizeof(name), "decoy/sibling-%u/precious", i);
+                given_plain_file(world, name);
+                (void) snprintf(name, sizeof(name), "tree/sibling-%u", i);
+                given_directory(world, name);
+                (void) snprintf(name, sizeof(name), "tree/sibling-%u/file", i);
+                given_plain_file(world, name);
+        }
+
+        mover_world = world;
+        before_ascent = move_to_the_decoy;
+        assert_int_equal(when_removed(world, "tree"), 0);
+        assert_null(before_ascent);
+
+        assert_false(is_there(world, "tree"));
+        assert_true(is_there(world, "decoy/moved"));
+        then_the_decoy_is_whole(world);
+        for (unsigned i = 0; i < SIBLINGS; i++) {
+                (void) snprintf(name, sizeof(name), "decoy/sibling-%u/precious", i);
+                assert_true(is_there(world, name));
+        }
+}
+
+/* The same, and the tree itself as well, with another of its name in its place: no way leads back at all. */
+static void move_the_tree_and_put_another_there(int fd) {
+        _cleanup_(freep) char *from = world_path(mover_world, "tree"), *to = world_path(mover_world, "decoy/tree");
+
+        move_to_the_decoy(fd);
+        assert_int_equal(rename(from, to), 0);
+        given_directory(mover_world, "tree");
+        given_plain_file(mover_world, "tree/file");
+}
+
+static void test_a_tree_that_is_exchanged_meanwhile_goes_in_its_new_shape(void **state) {
+        World *world = *state;
+
+        given_decoy(world);
+        given_directory(world, "tree");
+        given_directory(world, "tree/a");
+        given_plain_file(world, "tree/a/file");
+        mover_world = world;
+        before_ascent = move_the_tree_and_put_another_there;
+        assert_int_equal(when_removed(world, "tree"), 0);
+        assert_null(before_ascent);
+        assert_false(is_there(world, "tree"));
+        then_the_decoy_is_whole(world);
+}
+
+/* Fills the directory again that has just been emptied. */
+static unsigned n_refills;
+
+static void refill(int fd) {
+        int file;
+
+        if (n_refills == 0)
+                return;
+        n_refills--;
+        file = openat(fd, "one-more", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(file >= 0);
+        (void) close(file);
+}
+
+static void test_what_is_put_in_meanwhile_goes_as_well_but_not_for_ever(void **state) {
+        World *world = *state;
+
+        given_directory(world, "tree");
+        given_directory(world, "tree/a");
+        given_plain_file(world, "tree/a/file");
+        before_ascent = refill;
+        n_refills = 100;
+        assert_int_equal(when_removed(world, "tree"), 0);
+        assert_int_equal(n_refills, 0);
+        assert_false(is_there(world, "tree"));
+
+        /* Who never stops wins in the end: it is a child process that we let work for him. */
+        given_directory(world, "tree");
+        given_directory(world, "tree/a");
+        given_plain_file(world, "tree/a/file");
+        n_refills = 1000000;
+        assert_int_equal(when_removed(world, "tree"), -ENOTEMPTY);
+        assert_true(is_there(world, "tree/a/one-more"));
+        before_ascent = NULL;
+}
+
+static void test_what_somebody_else_removes_first_is_no_error(void **state) {
+        World *world = *state;
+        int r;
+
+        given_directory(world, "tree");
+        given_directory(world, "tree/empty");
+        given_directory(world, "tree/a");
+        given_plain_file(world, "tree/a/file");
+        given_plain_file(world, "tree/file");
+        somebody_is_quicker = true;
+        r = when_removed(world, "tree");
+        somebody_is_quicker = false;
+        assert_int_equal(r, 0);
+        assert_false(is_there(world, "tree"));
 }
 
 /* The directory that the walk is in is moved away while it is there: up from it is somewhere else. */
@@ -359,9 +497,8 @@ static void test_a_directory_moved_away_under_our_feet_does_not_take_us_along(vo
                         given_plain_file(world, name);
                 }
 
-                mover = fork();
+                mover = fork_child();
                 if (mover == 0) {
-                        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
                         move_out_for_ever(world);
                         _exit(1);
                 }
@@ -404,7 +541,7 @@ static void test_entries_that_vanish_meanwhile_are_no_error(void **state) {
                         given_plain_file(world, name);
                 }
 
-                other = fork();
+                other = fork_child();
                 if (other == 0)
                         _exit(-when_removed(world, "tree"));
                 assert_true(other > 0);
@@ -449,7 +586,8 @@ static void test_what_cannot_be_removed_stays_alone(void **state) {
 
 /* In a mount namespace of our own, where the rest of the program stays; so this case is the last one. */
 static void test_mounts_are_left_alone_and_so_is_what_is_in_them(void **state) {
-        _cleanup_(freep) char *bind = NULL, *deep = NULL, *memory = NULL, *file = NULL, *decoy = NULL, *precious = NULL, *top = NULL;
+        _cleanup_(freep) char *bind = NULL, *deep = NULL, *memory = NULL, *file = NULL, *decoy = NULL,
+                              *precious = NULL, *top = NULL;
         World *world = *state;
         int r;
 
@@ -508,7 +646,7 @@ static void test_mounts_are_left_alone_and_so_is_what_is_in_them(void **state) {
         then_the_decoy_is_whole(world);
 }
 
-/* --- in a child process ----------------------------------------------------------------------------------------------- */
+/* --- in a child process ----------------------------------------------------------------------------------------- */
 
 typedef struct Removed {
         bool called;
@@ -625,6 +763,10 @@ int main(void) {
                 CASE(test_a_symbolic_link_is_removed_and_never_followed),
                 CASE(test_a_tree_that_is_changed_meanwhile_leads_nowhere_else),
                 CASE(test_a_directory_moved_away_under_our_feet_does_not_take_us_along),
+                CASE(test_who_is_moved_away_finds_back_and_does_no_harm_where_he_was),
+                CASE(test_a_tree_that_is_exchanged_meanwhile_goes_in_its_new_shape),
+                CASE(test_what_is_put_in_meanwhile_goes_as_well_but_not_for_ever),
+                CASE(test_what_somebody_else_removes_first_is_no_error),
                 CASE(test_entries_that_vanish_meanwhile_are_no_error),
                 CASE(test_what_cannot_be_removed_stays_alone),
                 CASE(test_a_child_removes_and_the_loop_tells),

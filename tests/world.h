@@ -3,9 +3,9 @@
 
 /* The world of a unit test that deals with processes: an event loop, a reaper, and the account at the end.
  *
- * Use world_begin() and world_end() as setup and teardown of every case. The end asserts that no child and no descriptor is
- * left. Nothing sleeps for luck: world_run_until() runs the loop until something is true, and fails the case when that
- * takes absurdly long. */
+ * Use world_begin() and world_end() as setup and teardown of every case. The end asserts that no child and no
+ * descriptor is left. Nothing sleeps for luck: world_run_until() runs the loop until something is true, and fails
+ * the case when that takes absurdly long. */
 
 #include "host/reaper.h"
 #include "host/spawn.h"
@@ -22,6 +22,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
@@ -50,7 +51,8 @@ static inline int count_open_fds(void) {
         return n;
 }
 
-/* Of what the tests have made themselves, by path: not a job for the code under test. Never follows a symbolic link, never enters a mount. */
+/* Of what the tests have made themselves, by path: not a job for the code under test. Never follows a symbolic
+ * link, never enters a mount. */
 static inline int world_remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
         return remove(path);
 }
@@ -73,6 +75,16 @@ static inline int world_begin(void **state) {
         assert_int_equal(reaper_new(&w->reaper, w->event, SD_EVENT_PRIORITY_NORMAL - 5), 0);
         *state = w;
         return 0;
+}
+
+/* fork() for a test: the child does not outlive the test, however that ends. */
+static inline pid_t fork_child(void) {
+        pid_t parent = getpid(), pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+                _exit(1);
+        return pid;
 }
 
 static inline bool world_has_children(void) {

@@ -34,7 +34,6 @@ struct Sender {
         Waiting *waiting;
         unsigned n_waiting;
         sd_bus_slot *question;  /* GetConnectionUnixUser */
-        sd_bus_slot *watch;     /* NameOwnerChanged */
         UT_hash_handle by_name; /* connection::senders */
 };
 
@@ -43,9 +42,14 @@ bool auth_uid_is_allowed(uid_t uid) {
 }
 
 static int auth_deny(sd_bus_message *m) {
-        return sd_bus_reply_method_errorf(
+        int r;
+
+        r = sd_bus_reply_method_errorf(
                 m, SD_BUS_ERROR_ACCESS_DENIED, "Only root may use monoshimd; %s.%s was refused.",
                 strempty(sd_bus_message_get_interface(m)), strempty(sd_bus_message_get_member(m)));
+
+        /* 0 when the caller wants no reply: to the caller of a filter that would mean that the call may pass. */
+        return r < 0 ? r : 1;
 }
 
 static void sender_drop_waiting(Sender *sender, Waiting *w) {
@@ -65,8 +69,9 @@ static Sender *sender_free(Sender *sender) {
                 sender_drop_waiting(sender, sender->waiting);
 
         (void) sd_bus_slot_unref(sender->question);
-        (void) sd_bus_slot_unref(sender->watch);
         HASH_DELETE(by_name, c->senders, sender);
+        if (!c->senders)
+                c->senders_watch = sd_bus_slot_unref(c->senders_watch);
         free(sender->name);
         return mfree(sender);
 }
@@ -96,7 +101,9 @@ static int sender_on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret
         sender->question = sd_bus_slot_unref(sender->question);
 
         if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &uid) < 0) {
-                log_debug("Sender %s has left before it was known who it is.", sender->name);
+                log_debug("The bus does not say who %s is; most likely it has left.", sender->name);
+                for (Waiting *w = sender->waiting; w; w = w->next)
+                        (void) auth_deny(w->message);
                 (void) sender_free(sender);
                 return 0;
         }
@@ -106,44 +113,59 @@ static int sender_on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret
         return 0;
 }
 
-static int sender_on_gone(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        const char *name, *old_owner, *new_owner;
-        Sender *sender = userdata;
-
-        if (sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner) < 0 || !isempty(new_owner) ||
-            !streq(name, sender->name))
-                return 0;
-
-        (void) sender_free(sender);
-        return 0;
-}
-
-static int sender_ask(Sender *sender) {
-        _cleanup_(freep) char *match = NULL;
-        sd_bus *bus = sender->connection->bus;
-        int r;
-
-        match = strdup_printf("type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
-                              "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'",
-                              sender->name);
-        if (!match)
-                return -ENOMEM;
-
-        /* The watch first: should the sender leave right after the broker's answer, we hear of it. */
-        r = sd_bus_add_match_async(bus, &sender->watch, match, sender_on_gone, NULL, sender);
-        if (r < 0)
-                return r;
-
-        return sd_bus_call_method_async(bus, &sender->question, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                        "org.freedesktop.DBus", "GetConnectionUnixUser", sender_on_answer, sender,
-                                        "s", sender->name);
-}
-
 static Sender *sender_find(Connection *c, const char *name) {
         Sender *sender = NULL;
 
         HASH_FIND(by_name, c->senders, name, strlen(name), sender);
         return sender;
+}
+
+static int senders_on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        const char *name, *old_owner, *new_owner;
+        Connection *c = userdata;
+        Sender *sender;
+
+        if (sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner) < 0 || !isempty(new_owner))
+                return 0;
+
+        sender = sender_find(c, name);
+        if (sender)
+                (void) sender_free(sender);
+        return 0;
+}
+
+static int senders_on_watch_installed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+
+        if (e)
+                log_warning("The bus does not tell us who leaves it, their calls are kept until we are off it: %s",
+                            e->message);
+        return 0;
+}
+
+/* One watch for all senders, as long as there are any: a match for each would use up what the bus allows us. */
+static int senders_watch(Connection *c) {
+        if (c->senders_watch)
+                return 0;
+
+        return sd_bus_add_match_async(c->bus, &c->senders_watch,
+                                      "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+                                      "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
+                                      senders_on_name_gone, senders_on_watch_installed, c);
+}
+
+static int sender_ask(Sender *sender) {
+        Connection *c = sender->connection;
+        int r;
+
+        /* The watch first: should the sender leave right after the broker's answer, we hear of it. */
+        r = senders_watch(c);
+        if (r < 0)
+                return r;
+
+        return sd_bus_call_method_async(c->bus, &sender->question, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                        "org.freedesktop.DBus", "GetConnectionUnixUser", sender_on_answer, sender,
+                                        "s", sender->name);
 }
 
 static int sender_new(Connection *c, const char *name, Sender **ret) {

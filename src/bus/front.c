@@ -2,6 +2,7 @@
 /* The D-Bus front end. */
 
 #include "bus/front.h"
+#include "bus/call.h"
 #include "bus/objects.h"
 #include "bus/path.h"
 #include "bus/peer.h"
@@ -95,6 +96,9 @@ static void front_on_process_changed(void *userdata, Process *p, unsigned change
 static void front_on_event(void *userdata, const Event *e) {
         Front *f = userdata;
 
+        if (f->name_acquired)
+                f->untold = e->sequence;
+
         FRONT_FOREACH_LISTENER(c, f) {
                 front_log_emit(event_emit_signal(c->bus, e), event_topic_to_signal(e->topic));
                 connection_on_sent(c, SIGNAL_SIZE + strlen(strempty(e->bundle)));
@@ -113,6 +117,24 @@ Observer front_get_observer(Front *f) {
 
 /* ---- the message bus ---- */
 
+static int front_tell_again(void *userdata, const Event *e) {
+        Front *f = userdata;
+
+        front_log_emit(event_emit_signal(f->broker->bus, e), event_topic_to_signal(e->topic));
+        return 0;
+}
+
+/* What happened while we had no name on the bus (a restore tells of the dead before that) is told now. */
+static void front_tell_untold(Front *f) {
+        EventLog *log = f->registry->services->log;
+        int r;
+
+        r = eventlog_read(log, f->untold, 0, front_tell_again, f);
+        if (r < 0)
+                log_warning_errno(r, "Failed to signal what happened before we were on the bus, ignoring: %m");
+        f->untold = eventlog_last(log);
+}
+
 static void front_set_ready(Front *f) {
         void (*ready)(void *) = f->ready;
 
@@ -126,12 +148,20 @@ static int front_on_name_requested(sd_bus_message *m, void *userdata, sd_bus_err
         Front *f = userdata;
         uint32_t answer = 0;
 
+        if (e && !f->ready) {
+                /* Containers and peers do without the bus, once we have come that far. */
+                log_warning("The bus does not give us the name %s: %s", BUS_NAME, e->message);
+                connection_drop(f->broker); /* which tries again */
+                return 0;
+        }
         if (e)
                 log_error("The bus refuses us the name %s: %s", BUS_NAME, e->message);
         else if (sd_bus_message_read(m, "u", &answer) < 0 || answer != 1)
                 log_error("The name %s is taken on the bus: is another monoshimd running?", BUS_NAME);
         else {
                 log_debug("The name %s is ours.", BUS_NAME);
+                f->name_acquired = true;
+                front_tell_untold(f);
                 f->reconnect_usec = RECONNECT_MIN_USEC;
                 front_set_ready(f);
                 return 0;
@@ -193,6 +223,8 @@ static int front_on_reconnect(sd_event_source *source, uint64_t usec, void *user
 void front_on_broker_gone(Front *f) {
         int r;
 
+        f->name_acquired = false;
+
         if (f->ready) {
                 log_error("The message bus has closed our connection before we had our name there.");
                 (void) sd_event_exit(f->event, EXIT_FAILURE);
@@ -252,6 +284,11 @@ static bool connection_flush(Connection *c) {
 void front_flush(Front *f) {
         uint64_t deadline = clock_get_monotonic() + FLUSH_USEC;
         bool again = true;
+
+        /* Waits, above all: operations have been answered already. */
+        for (Connection *c = f->connections; c; c = c->next)
+                while (c->calls)
+                        (void) call_free(c->calls);
 
         /* The loop has ended and nobody else is waiting for us; whoever does not read must not keep us, though. */
         while (again && clock_get_monotonic() < deadline) {

@@ -21,12 +21,15 @@ struct Front {
         unsigned last_number;
 
         Connection *broker; /* the message bus, also in 'connections' */
+        bool name_acquired;
+        uint64_t untold; /* events after this one were not signalled on the message bus */
         sd_event_source *reconnect;
         uint64_t reconnect_usec;
 
         int listen_fd;
         sd_event_source *listen_source;
-        char *listen_path; /* to be unlinked at the end */
+        sd_event_source *listen_pause; /* until descriptors may have come free */
+        char *listen_path;             /* to be unlinked at the end */
 
         int (*reload)(void *userdata, Failure *failure); /* Manager.Reload */
         void (*ready)(void *userdata);                   /* the name is ours and the socket listens; called once */

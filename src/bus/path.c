@@ -22,12 +22,19 @@ int process_path_encode(const Process *p, char **ret) {
 }
 
 Container *container_path_find(Registry *registry, const char *path) {
-        _cleanup_(freep) char *ns = NULL, *id = NULL;
+        _cleanup_(freep) char *ns = NULL, *id = NULL, *canonical = NULL;
+        Container *c;
 
         if (sd_bus_path_decode_many(path, CONTAINER_TEMPLATE, &ns, &id) <= 0)
                 return NULL;
 
-        return registry_find(registry, ns, id);
+        /* One object has one path: not also those that escape what needs no escape, or whose escapes make no valid
+         * name. */
+        c = registry_find(registry, ns, id);
+        if (!c || container_path_encode(c, &canonical) < 0 || !streq(canonical, path))
+                return NULL;
+
+        return c;
 }
 
 Process *process_path_find(Registry *registry, const char *path) {

@@ -22,6 +22,7 @@
 #define OWN_UNIQUE_NAME ":1.0"
 #define PEER_NAME_LENGTH 16
 #define REPLY_SIZE 256
+#define UNREAD_MAX 16 /* messages that the socket does not take any more */
 #define SILENCE_USEC USEC_PER_SEC
 
 /* ---- the driver ---- */
@@ -113,6 +114,23 @@ static int driver_name_has_owner(Connection *c, sd_bus_message *m) {
                 return r;
 
         return driver_reply(m, "b", (int) !!name_get_owner(c, name, buffer));
+}
+
+/* Whoever is here needs no start: DBUS_START_REPLY_ALREADY_RUNNING. */
+static int driver_start_service(Connection *c, sd_bus_message *m) {
+        char buffer[PEER_NAME_LENGTH];
+        const char *name;
+        uint32_t flags;
+        int r;
+
+        r = sd_bus_message_read(m, "su", &name, &flags);
+        if (r < 0)
+                return r;
+        if (!name_get_owner(c, name, buffer))
+                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_SERVICE_UNKNOWN,
+                                                  "There is no service %s here, only " BUS_NAME ".", name);
+
+        return driver_reply(m, "u", (uint32_t) 2);
 }
 
 static int driver_get_id(Connection *c, sd_bus_message *m) {
@@ -209,6 +227,7 @@ static const struct {
         { DRIVER_NAME,               "ListActivatableNames",       "",    driver_list_activatable },
         { DRIVER_NAME,               "GetNameOwner",               "s",   driver_get_name_owner   },
         { DRIVER_NAME,               "NameHasOwner",               "s",   driver_name_has_owner   },
+        { DRIVER_NAME,               "StartServiceByName",         "su",  driver_start_service    },
         { DRIVER_NAME,               "GetId",                      "",    driver_get_id           },
         { DRIVER_NAME,               "GetConnectionCredentials",   "s",   driver_get_credentials  },
         { DRIVER_NAME,               "GetConnectionUnixUser",      "s",   driver_get_user         },
@@ -216,6 +235,24 @@ static const struct {
         { DRIVER_NAME ".Monitoring", "BecomeMonitor",              "asu", driver_become_monitor   },
 };
 /* clang-format on */
+
+/* Those whose answers grow with the number of containers or events. */
+static bool is_large_call(const char *member) {
+        static const char *const members[] = { "GetManagedObjects", "GetAll", "Introspect", "GetEvents",
+                                               "ListContainers" };
+
+        for (size_t i = 0; i < ELEMENTSOF(members); i++)
+                if (streq(members[i], member))
+                        return true;
+        return false;
+}
+
+/* Whoever asks for much has to read it before asking for more. */
+static bool must_read_first(Connection *c, const char *member) {
+        uint64_t n;
+
+        return is_large_call(member) && sd_bus_get_n_queued_write(c->bus, &n) >= 0 && n >= UNREAD_MAX;
+}
 
 static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         const char *interface = sd_bus_message_get_interface(m), *member = sd_bus_message_get_member(m);
@@ -230,6 +267,9 @@ static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *re
                 c, REPLY_SIZE); /* there will be an answer, which must be read before ever more calls are made */
         if (!interface || !member)
                 return 0;
+        if (must_read_first(c, member))
+                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                                  "Read what you have been sent before you ask for more.");
 
         for (size_t i = 0; i < ELEMENTSOF(driver_table); i++)
                 if (streq(driver_table[i].interface, interface) && streq(driver_table[i].member, member)) {
@@ -321,6 +361,26 @@ static int peer_new(Front *f, int fd) {
         return connection_new(&c, f, TAKE_PTR(bus), true, credentials.uid);
 }
 
+static int peer_on_accept_again(sd_event_source *source, uint64_t usec, void *userdata) {
+        Front *f = userdata;
+
+        f->listen_pause = sd_event_source_disable_unref(f->listen_pause);
+        (void) sd_event_source_set_enabled(f->listen_source, SD_EVENT_ON);
+        return 0;
+}
+
+/* Without a descriptor for it the next one in line would wake us without end: it has to wait a while. */
+static void peer_pause_listening(Front *f, int error) {
+        int r;
+
+        log_warning_errno(error, "Failed to accept a connection on %s, trying again in a second: %m", f->listen_path);
+
+        r = sd_event_add_time_relative(f->event, &f->listen_pause, CLOCK_MONOTONIC, USEC_PER_SEC, 0,
+                                       peer_on_accept_again, f);
+        if (r >= 0)
+                (void) sd_event_source_set_enabled(f->listen_source, SD_EVENT_OFF);
+}
+
 static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata) {
         Front *f = userdata;
         int fd, r;
@@ -328,7 +388,7 @@ static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t reve
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-                        log_warning_errno(errno, "Failed to accept a connection on %s: %m", f->listen_path);
+                        peer_pause_listening(f, errno);
                 return 0;
         }
         if (f->n_peers >= PEERS_MAX) {
@@ -406,6 +466,7 @@ int peer_listen(Front *f, const char *path) {
 }
 
 void peer_unlisten(Front *f) {
+        f->listen_pause = sd_event_source_disable_unref(f->listen_pause);
         f->listen_source = sd_event_source_disable_unref(f->listen_source);
         if (f->listen_fd >= 0 && f->listen_path)
                 (void) unlink(f->listen_path);

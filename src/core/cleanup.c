@@ -131,8 +131,9 @@ void cleanup_remove_folders(Container *c) {
         const Services *s = c->services;
         _cleanup_(freep) char *runtime_root = NULL;
 
-        folder_remove(c, s->state_fd, s->state_directory);
+        /* STATE last: as long as it is there, the next start comes back to the rest. */
         folder_remove(c, s->root_fd, s->root_directory);
+        folder_remove(c, s->state_fd, s->state_directory);
 
         /* The runtime makes its ROOT/NS and never removes it. Below a root of the client's own it is not ours to
          * remove. */
@@ -257,7 +258,7 @@ static void undo_kill_stray(Container *c) {
         size_t size;
 
         if (c->init.watched) {
-                (void) kill(c->init.pid, SIGKILL); /* a child of ours, not reaped yet */
+                process_kill(&c->init);
                 return;
         }
 
@@ -346,8 +347,10 @@ static void probe_on_runtime(Operation *op, const JobResult *result) {
         if (job_result_ok(result) && json_parse(result->output, strlen(result->output), &tree, NULL) >= 0 &&
             json_get_string(tree, "status", &status) > 0 && streq(status, "running")) {
                 c->init.state = PROCESS_RUNNING;
-                (void) container_log(c, LOG_NOTICE, 0, "It was started while monoshimd went away; catching up.");
-                (void) container_commit(c, EVENT_START, &c->init, PROCESS_CHANGED_STATUS, false);
+                c->init.started_at = process_get_start(&c->init);
+                (void) container_log(c, LOG_NOTICE, 0, "It runs, although its start was not seen to succeed.");
+                (void) container_commit(c, EVENT_START, &c->init, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED,
+                                        false);
         }
 
         operation_finish(op);

@@ -30,5 +30,7 @@ void cleanup_undo_create(Operation *op, bool runtime_was_run);
  * CONTAINER_CLEANING. It is freed in the end. */
 int cleanup_dead(Container *c);
 
-/* After a restart: asks the runtime whether a container that we know as created has been started meanwhile. */
+/* Asks the runtime whether a container that we know as created has been started after all (while monoshimd was away,
+ * or by a start that failed later), and finishes the operation. -errno if the runtime could not be asked: then the
+ * operation is not finished. */
 int cleanup_probe_started(Operation *op);

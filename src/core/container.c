@@ -208,7 +208,9 @@ int container_commit(Container *c, EventTopic topic, const Process *subject, uns
         if (topic == EVENT_CREATE)
                 (void) container_publish(c);
 
-        if (record && eventlog_append(s->log, e.sequence, record, strlen(record)) > 0)
+        if (!record)
+                eventlog_skip(s->log, e.sequence);
+        else if (eventlog_append(s->log, e.sequence, record, strlen(record)) > 0)
                 registry_retry_save(c->registry);
 
         s->observer.event(s->observer.userdata, &e);
@@ -255,6 +257,10 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         p->exited_at = when_usec;
         (void) container_log(c, LOG_DEBUG, 0, "Process %d has exited with status %" PRIu32 ".", (int) p->pid,
                              exit_status);
+
+        /* While an operation runs it is not told yet; known it is from this moment, whatever happens to us. */
+        if (c->operation && c->phase == CONTAINER_LIVE)
+                container_save_soon(c);
 
         container_dispatch(c);
 }

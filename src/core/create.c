@@ -113,6 +113,10 @@ static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *fai
         }
 
         r = stream_parse(strempty(request->uri), &kind, &reason);
+        if (r == -EOPNOTSUPP && i == STDIN_FILENO)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: \"%s\" is for output only: invalid argument", stream_options[i],
+                                   request->uri);
         if (r == -EOPNOTSUPP)
                 return failure_set(failure, FAILURE_NOT_SUPPORTED, "%s: %s", stream_options[i], strempty(reason));
         if (r < 0)
@@ -138,6 +142,34 @@ static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *fai
                 return failure_set_errno(failure, r, "%s: failed to open FIFO %s: %m", stream_options[i],
                                          request->uri);
         }
+}
+
+/* What is there already under this name is somebody else's. Undoing a create of ours would take it away, so none is
+ * begun. */
+static int check_absent(const Container *c, Failure *failure) {
+        _cleanup_(freep) char *runtime_state = NULL, *work = NULL;
+        _cleanup_(safe_closep) int fd = -EBADF;
+        const Services *s = c->services;
+
+        runtime_state = strdup_printf("%s/%s", c->runtime_root, c->id);
+        work = container_relative_path(c);
+        if (!runtime_state || !work)
+                return failure_set_errno(failure, ENOMEM, "Failed to create container %s: %m", c->id);
+
+        if (faccessat(AT_FDCWD, runtime_state, F_OK, AT_SYMLINK_NOFOLLOW) >= 0)
+                return failure_set(failure, FAILURE_ALREADY_EXISTS,
+                                   "task %s: already exists: the OCI runtime knows a container of this name, in %s, "
+                                   "that is not monoshimd's; delete it there or choose another id",
+                                   c->id, runtime_state);
+
+        fd = file_open_beneath(s->root_fd, work, O_RDONLY | O_DIRECTORY, 0);
+        if (fd == -ENOENT || (fd >= 0 && directory_is_empty(fd) > 0))
+                return 0;
+
+        return failure_set(failure, FAILURE_ALREADY_EXISTS,
+                           "task %s: already exists: %s/%s is there, but of no container of monoshimd; remove it or "
+                           "choose another id",
+                           c->id, s->root_directory, work);
 }
 
 /* ---- the container and its folders ---- */
@@ -177,13 +209,15 @@ static int make_state_directory(Container *c, const BundleConfig *config, int *r
                 return failure_set_errno(failure, r, "Failed to make %s/%s: %m", s->state_directory, ns);
 
         if (mkdirat(ns_fd, c->id, 0700) < 0) {
-                if (errno == EEXIST)
+                r = -errno;
+                if (registry_is_last_of_namespace(c))
+                        (void) unlinkat(s->state_fd, ns, AT_REMOVEDIR);
+                if (r == -EEXIST)
                         return failure_set(failure, FAILURE_ALREADY_EXISTS,
-                                           "task %s: already exists: %s/%s/%s is there, but no container "
-                                           "of monoshimd; remove it or choose another id",
+                                           "task %s: already exists: %s/%s/%s is there, but no container of "
+                                           "monoshimd; remove it or choose another id",
                                            c->id, s->state_directory, ns, c->id);
-                return failure_set_errno(failure, errno, "Failed to make %s/%s/%s: %m", s->state_directory, ns,
-                                         c->id);
+                return failure_set_errno(failure, r, "Failed to make %s/%s/%s: %m", s->state_directory, ns, c->id);
         }
 
         /* Whoever is root in a container with mapped ids must get at the rootfs (containerd
@@ -419,6 +453,9 @@ int container_create(Registry *registry, CreateRequest *q, OperationDone done, v
         r = fill_in(c, q, &config);
         if (r < 0)
                 return failure_set_errno(failure, r, "Failed to create container %s/%s: %m", q->ns, q->id);
+        r = check_absent(c, failure);
+        if (r < 0)
+                return r;
 
         r = make_folders(c, q, &config, failure);
         if (r < 0)

@@ -15,6 +15,7 @@
 
 #define SEGMENT_NAME_LENGTH 20 /* the digits of UINT64_MAX, so that names sort as numbers do */
 #define SEGMENT_SIZE_MAX (64U * 1024U * 1024U)
+#define SEGMENT_SIZE_SOFT_MAX (4U * 1024U * 1024U) /* the next event begins a new one */
 #define BACKLOG_MAX (16U * 1024U * 1024U)
 
 typedef struct Segment {
@@ -259,7 +260,8 @@ int eventlog_open(EventLog **ret, int state_fd) {
 static int eventlog_write(EventLog *log, uint64_t sequence, const char *line, size_t size) {
         int r;
 
-        if (log->fd < 0 || log->n_events >= EVENTLOG_SEGMENT_EVENTS) {
+        if (log->n_events >= EVENTLOG_SEGMENT_EVENTS ||
+            (log->n_events > 0 && log->size + size > SEGMENT_SIZE_SOFT_MAX)) {
                 r = eventlog_rotate(log, sequence);
                 if (r < 0)
                         return r;
@@ -278,21 +280,31 @@ static int eventlog_write(EventLog *log, uint64_t sequence, const char *line, si
 }
 
 int eventlog_flush(EventLog *log) {
+        size_t done = 0;
+        int r = 0;
+
         while (log->n_backlog > 0) {
-                size_t size = (size_t) ((char *) memchr(log->backlog, '\n', log->backlog_size) + 1 - log->backlog);
-                int r;
+                const char *line = log->backlog + done;
+                size_t size = (size_t) ((const char *) memchr(line, '\n', log->backlog_size - done) + 1 - line);
 
-                r = eventlog_write(log, log->last - log->n_backlog + 1, log->backlog, size);
+                r = eventlog_write(log, log->last - log->n_backlog + 1, line, size);
                 if (r < 0)
-                        return r;
-
-                log->backlog_size -= size;
+                        break;
+                done += size;
                 log->n_backlog--;
-                memmove(log->backlog, log->backlog + size, log->backlog_size);
         }
 
-        log->backlog = mfree(log->backlog);
-        return 0;
+        log->backlog_size -= done;
+        if (log->n_backlog == 0)
+                log->backlog = mfree(log->backlog);
+        else if (done > 0)
+                memmove(log->backlog, log->backlog + done, log->backlog_size);
+        return r;
+}
+
+void eventlog_skip(EventLog *log, uint64_t sequence) {
+        assert(sequence > log->last);
+        log->last = sequence;
 }
 
 static int eventlog_keep(EventLog *log, const char *line, size_t size) {

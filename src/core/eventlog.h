@@ -37,6 +37,9 @@ static inline uint64_t eventlog_next(const EventLog *log) {
  * it had to be kept in memory for now; -ENOMEM if even that failed (the number is used up all the same). */
 int eventlog_append(EventLog *log, uint64_t sequence, const char *record, size_t size);
 
+/* Uses a number up for an event for whose record there was no memory. */
+void eventlog_skip(EventLog *log, uint64_t sequence);
+
 /* Tries again to write what waits in memory. 0 when nothing waits any more, else -errno. */
 int eventlog_flush(EventLog *log);
 

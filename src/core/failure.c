@@ -52,8 +52,8 @@ int failure_set(Failure *f, FailureKind kind, const char *format, ...) {
         return -kind_table[kind].error;
 }
 
-static FailureKind failure_kind_from_errno(int error) {
-        switch (error) {
+bool failure_errno_is_exhaustion(int error) {
+        switch (abs(error)) {
         case ENOSPC:
         case EDQUOT:
         case ENOMEM:
@@ -61,9 +61,9 @@ static FailureKind failure_kind_from_errno(int error) {
         case ENFILE:
         case EAGAIN: /* fork: too many processes */
         case ENOBUFS:
-                return FAILURE_RESOURCE_EXHAUSTED;
+                return true;
         default:
-                return FAILURE_INTERNAL;
+                return false;
         }
 }
 
@@ -74,7 +74,8 @@ int failure_set_errno(Failure *f, int error, const char *format, ...) {
         errno = error;
 
         va_start(args, format);
-        failure_vset(f, failure_kind_from_errno(error), format, args);
+        failure_vset(f, failure_errno_is_exhaustion(error) ? FAILURE_RESOURCE_EXHAUSTED : FAILURE_INTERNAL, format,
+                     args);
         va_end(args);
         return -error;
 }

@@ -41,6 +41,9 @@ const char *failure_message(const Failure *f);
  * negative errno that fits the kind, so that a function can end with "return failure_set(...)". */
 int failure_set(Failure *f, FailureKind kind, const char *format, ...) _printf_(3, 4);
 
+/* Is it for lack of something (space, memory, descriptors, processes) that a system call failed so? */
+bool failure_errno_is_exhaustion(int error);
+
 /* The same for a failed system call: -ENOSPC, -ENOMEM, -EMFILE and their like are FAILURE_RESOURCE_EXHAUSTED,
  * everything else FAILURE_INTERNAL; %m in the format prints 'error', which has either sign. Returns -abs(error). */
 int failure_set_errno(Failure *f, int error, const char *format, ...) _printf_(3, 4);

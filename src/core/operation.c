@@ -178,10 +178,10 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
         if (text && log_path && dir_fd >= 0)
                 message = runtime_failure(verb, dir_fd, "log.json", log_path, text);
 
-        if (result->error != 0 && result->error != -ENOENT && result->error != -EACCES)
-                (void) failure_set_errno(&op->failure, result->error, "%s", message ?: strempty(text));
-        else
-                (void) failure_set(&op->failure, FAILURE_RUNTIME_FAILED, "%s", message ?: strempty(text));
+        (void) failure_set(&op->failure,
+                           failure_errno_is_exhaustion(result->error) ? FAILURE_RESOURCE_EXHAUSTED
+                                                                      : FAILURE_RUNTIME_FAILED,
+                           "%s", message ?: strempty(text));
 }
 
 /* Builds the command line for a verb and starts it; whatever goes wrong ends up in op->failure. */
@@ -216,12 +216,14 @@ static void start_on_runtime(Operation *op, const JobResult *result) {
 
         if (!job_result_ok(result)) {
                 operation_set_runtime_failure(op, "start", result);
-                operation_finish(op);
+                /* It may have got as far as to start it: a hook that hangs afterwards, say. */
+                if (p->exited || cleanup_probe_started(op) < 0)
+                        operation_finish(op);
                 return;
         }
 
         p->state = lifecycle_init_rule(p->state, VERB_START)->to;
-        p->started_at = clock_get_realtime();
+        p->started_at = process_get_start(p);
         (void) container_commit(c, EVENT_START, p, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED, false);
         operation_finish(op);
 }
@@ -241,6 +243,9 @@ static void kill_on_runtime(Operation *op, const JobResult *result) {
         Container *c = op->container;
 
         if (job_result_ok(result)) {
+                /* "kill --all" finds nothing to complain about where there is nothing. */
+                if (c->init.state == PROCESS_STOPPED)
+                        (void) failure_set(&op->failure, FAILURE_NOT_FOUND, "process already finished: not found");
                 operation_finish(op);
                 return;
         }
@@ -300,6 +305,7 @@ static int delete_on_exit_overdue(sd_event_source *source, uint64_t usec, void *
         (void) container_log(c, LOG_WARNING, 0,
                              "The runtime has deleted the container, but process %d has not exited; forgetting it.",
                              (int) c->init.pid);
+        process_kill(&c->init);
         process_unwatch(&c->init);
         c->init.exited = true;
         c->init.exit_status = EXIT_STATUS_UNKNOWN;

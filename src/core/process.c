@@ -3,10 +3,13 @@
 
 #include "core/process.h"
 #include "core/container.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #include <assert.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -27,6 +30,12 @@ void process_done(Process *p) {
         p->drain = stream_drain_free(p->drain);
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
                 stream_done(&p->streams[i]);
+}
+
+uint64_t process_get_start(const Process *p) {
+        uint64_t now = clock_get_realtime();
+
+        return p->exited && p->exited_at < now ? p->exited_at : now;
 }
 
 const char *process_get_status(const Process *p) {
@@ -100,6 +109,18 @@ int process_open_pidfd(Process *p) {
 
         fd = fcntl(pid_watch_get_fd(p->watch), F_DUPFD_CLOEXEC, 3);
         return fd < 0 ? -errno : fd;
+}
+
+void process_kill(const Process *p) {
+        if (!p->watched)
+                return;
+
+        /* The number of a child that has not been reaped cannot be another's; for all others the watch has the pidfd.
+         */
+        if (p->watch)
+                (void) pidfd_send_signal(pid_watch_get_fd(p->watch), SIGKILL, NULL, 0);
+        else
+                (void) kill(p->pid, SIGKILL);
 }
 
 int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret) {

@@ -53,6 +53,9 @@ struct Process {
 void process_init(Process *p, Container *c, const char *id);
 void process_done(Process *p);
 
+/* When to say it was started that is known to run, or to have run, since now: not later than it ended. CLOCK_REALTIME. */
+uint64_t process_get_start(const Process *p);
+
 /* What the Status property says. */
 const char *process_get_status(const Process *p);
 
@@ -63,6 +66,9 @@ void process_unwatch(Process *p);
 
 /* A new pidfd (CLOEXEC) of the living process; -ESRCH when it has exited or was never started. */
 int process_open_pidfd(Process *p);
+
+/* SIGKILL, if it is one that we watch and that cannot be mistaken for another. */
+void process_kill(const Process *p);
 
 /* Adds a waiter; the process must not have exited. The waiter belongs to the process until done() has been called.
  * -ENOBUFS at the limit. */

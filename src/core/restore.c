@@ -79,21 +79,32 @@ static int open_own_folder(int dir_fd, const char *ns, const char *name) {
         return TAKE_FD(fd);
 }
 
+static bool folder_has_only(int fd, const char *name) {
+        struct dirent **entries = NULL;
+        bool found = false;
+        int n;
+
+        n = scandirat(fd, ".", &entries, NULL, NULL);
+        for (int i = 0; i < n; i++) {
+                found = found || streq(entries[i]->d_name, name);
+                free(entries[i]);
+        }
+        free(entries);
+        return found && n == 3;
+}
+
 static bool folder_has(int fd, const char *name) {
         struct stat st;
 
         return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0;
 }
 
+/* Nothing is in it, or only the beginning of our first mark: the create had not begun to do anything else. */
 static bool folder_is_empty(int fd) {
-        struct dirent **entries = NULL;
-        int n;
+        if (directory_is_empty(fd) > 0)
+                return true;
 
-        n = scandirat(fd, ".", &entries, NULL, NULL);
-        for (int i = 0; i < n; i++)
-                free(entries[i]);
-        free(entries);
-        return n == 2;
+        return folder_has_only(fd, "." STATE_FILE ".tmp");
 }
 
 /* ---- reading ---- */
@@ -330,7 +341,15 @@ static void take_back(Restore *restore, Finding *f) {
                 return;
         }
 
-        r = p->pid > 1 ? adopt(restore, c) : -ESRCH;
+        if (p->exited) {
+                /* Seen, but not told yet: it is now. */
+                restore->n_stopped++;
+                (void) container_publish(c);
+                container_dispatch(c);
+                return;
+        }
+
+        r = p->pid > 1 && p->start_time > 0 ? adopt(restore, c) : -ESRCH;
         if (r == -ESRCH)
                 clean_dead(restore, c, "its process exited while monoshimd was away");
         else if (r < 0) {

@@ -61,7 +61,8 @@ static void state_write_process(JsonWriter *w, const Process *p) {
         json_put_uint64(w, "pid", (uint64_t) p->pid);
         json_put_uint64(w, "start_time", p->start_time);
         json_put_uint64(w, "started_at", p->started_at);
-        if (p->state == PROCESS_STOPPED) {
+        if (p->exited) {
+                json_put_bool(w, "exited", true);
                 json_put_uint64(w, "exit_status", p->exit_status);
                 json_put_uint64(w, "exited_at", p->exited_at);
         }
@@ -120,6 +121,8 @@ int state_save(const Container *c) {
         r = json_writer_finish(w, &text, &size);
         if (r < 0)
                 return r;
+        if (size > STATE_SIZE_MAX)
+                return -EFBIG; /* it could not be read back */
 
         dir_fd = container_open_state_directory(c);
         if (dir_fd < 0)
@@ -215,7 +218,7 @@ static int load_process(Process *p, Json tree) {
             (r = load_uint64(tree, "started_at", &p->started_at)) < 0 ||
             (r = load_uint64(tree, "exit_status", &status)) < 0 ||
             (r = load_uint64(tree, "exited_at", &p->exited_at)) < 0 ||
-            (r = load_bool(tree, "terminal", &p->terminal)) < 0 ||
+            (r = load_bool(tree, "exited", &p->exited)) < 0 || (r = load_bool(tree, "terminal", &p->terminal)) < 0 ||
             (r = load_bool(tree, "stdin_closed", &p->stdin_closed)) < 0)
                 return r;
         if (pid > INT32_MAX || status > UINT32_MAX)
@@ -223,7 +226,8 @@ static int load_process(Process *p, Json tree) {
 
         p->pid = (pid_t) pid;
         p->exit_status = (uint32_t) status;
-        p->exited = p->state == PROCESS_STOPPED || p->state == PROCESS_DELETED;
+        if (p->state == PROCESS_STOPPED || p->state == PROCESS_DELETED)
+                p->exited = true;
 
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
                 r = load_stream(&p->streams[i], json_get(tree, stream_names[i]), i > 0);
@@ -286,30 +290,34 @@ int state_load(Container *c, int dir_fd, sd_id128_t *ret_boot_id, char **reterr_
         size_t size;
         int r;
 
+        /* What is no file of ours, or none that we would write, is damage. Any other failure is ours or the moment's,
+         * and harms no container: the next start may have more luck. */
         r = file_read_beneath(dir_fd, STATE_FILE, STATE_SIZE_MAX, &text, &size);
-        if (r == -ENOENT || r == -ENOMEM)
-                return r;
+        if (r == -EFBIG || r == -EISDIR || r == -EBADFD || r == -ELOOP || r == -EXDEV)
+                return state_refuse(reterr_reason, STATE_FILE " is no file that monoshimd has written");
         if (r < 0)
-                return state_refuse(reterr_reason, "it cannot be read");
+                return r;
 
         r = json_parse(text, size, &tree, reterr_reason);
         if (r < 0)
-                return r == -ENOMEM ? r : state_refuse(reterr_reason, "it is no JSON");
+                return r == -ENOMEM ? r : state_refuse(reterr_reason, STATE_FILE ": it is no JSON");
         if (json_get_uint64(tree, "version", &version) <= 0 || version == 0)
-                return state_refuse(reterr_reason, "it has no version");
+                return state_refuse(reterr_reason, STATE_FILE ": it has no version");
         if (version > STATE_VERSION)
-                return state_refuse(reterr_reason, "it was written by a newer monoshimd");
+                return -EPROTONOSUPPORT; /* of a newer monoshimd: not damaged, only not for us */
         if (json_get_string(tree, "namespace", &ns) <= 0 || json_get_string(tree, "id", &id) <= 0 ||
             !streq(ns, container_get_namespace(c)) || !streq(id, c->id))
-                return state_refuse(reterr_reason, "it is that of another container");
+                return state_refuse(reterr_reason, STATE_FILE ": it is that of another container");
         if (json_get_string(tree, "boot_id", &boot_id) <= 0 || sd_id128_from_string(boot_id, ret_boot_id) < 0)
-                return state_refuse(reterr_reason, "it has no boot id");
+                return state_refuse(reterr_reason, STATE_FILE ": it has no boot id");
         if (json_get_string(tree, "phase", &phase) <= 0 || phase_to_status(phase) < 0)
-                return state_refuse(reterr_reason, "it has no phase");
+                return state_refuse(reterr_reason, STATE_FILE ": it has no phase");
 
         r = load_container(c, tree);
         if (r < 0)
-                return r == -ENOMEM ? r : state_refuse(reterr_reason, "a member is missing or of the wrong type");
+                return r == -ENOMEM
+                               ? r
+                               : state_refuse(reterr_reason, STATE_FILE ": a member is missing or of the wrong type");
 
         return phase_to_status(phase);
 }

@@ -21,5 +21,6 @@ typedef enum StateStatus {
 
 /* Reads it into a container that container_new() has just made. 'ret_boot_id' is that of the time of writing. The
  * init's pid is filled in, not watched; streams have paths, no descriptors. Returns a StateStatus; -ENOENT without a
- * file, -EBADMSG (and the reason) when it cannot be used, other -errno. */
+ * file, -EBADMSG (and the reason) when it cannot be used, -EPROTONOSUPPORT when a newer monoshimd wrote it, other
+ * -errno. */
 int state_load(Container *c, int dir_fd, sd_id128_t *ret_boot_id, char **reterr_reason);

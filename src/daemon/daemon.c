@@ -4,6 +4,7 @@
 #include "daemon/daemon.h"
 #include "core/operation.h"
 #include "core/restore.h"
+#include "host/spawn.h"
 #include "util/file.h"
 #include "util/log.h"
 
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 /* How long runtime commands that are under way may take to finish once we are told to end. */
@@ -118,6 +120,21 @@ static int daemon_watch_signals(Daemon *d) {
 
 /* ---- start ---- */
 
+/* An adopted container costs a descriptor, and one with FIFOs up to three: the usual soft limit of 1024 is none for
+ * us. What we start gets the limit that we were given. */
+static void daemon_raise_limits(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= limit.rlim_max)
+                return;
+
+        spawn_set_nofile(&limit);
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                log_warning_errno(errno, "Failed to raise the limit of open files to %llu, ignoring: %m",
+                                  (unsigned long long) limit.rlim_max);
+}
+
 static int daemon_open_directories(Daemon *d) {
         const Options *o = d->options;
 
@@ -190,9 +207,13 @@ int daemon_startup(Daemon *d) {
         if (r < 0)
                 return log_error_errno(r, "%s", strempty(reason));
 
+        daemon_raise_limits();
+
         if ((r = daemon_watch_signals(d)) < 0 || (r = daemon_open_directories(d)) < 0 ||
             (r = daemon_open_services(d)) < 0)
                 return r;
+
+        d->front.untold = eventlog_last(d->log);
 
         r = restore_all(&d->registry);
         if (r < 0)

@@ -127,8 +127,10 @@ int pid_open(pid_t pid, uint64_t start_time) {
                 return -ESRCH;
 
         fd = pidfd_open(pid, 0);
-        if (fd < 0)
-                return -errno;
+        if (fd < 0) {
+                /* The number may be a thread's by now: the process that had it is gone as well. */
+                return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+        }
         if (start_time == 0)
                 return TAKE_FD(fd);
 

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -120,6 +121,15 @@ static void child_reset_signals(void) {
                 (void) sigaction(s, &sa, NULL);
 }
 
+/* Set once, at the start: what programs are given, where we have raised our own. */
+static struct rlimit nofile;
+static bool nofile_is_set;
+
+void spawn_set_nofile(const struct rlimit *limit) {
+        nofile = *limit;
+        nofile_is_set = true;
+}
+
 static int child_prepare(const Child *c) {
         sigset_t none;
         int r;
@@ -140,6 +150,10 @@ static int child_prepare(const Child *c) {
                 return r;
 
         if (c->p->directory && chdir(c->p->directory) < 0)
+                return -errno;
+
+        /* After the descriptors: those of ours may have numbers beyond it. */
+        if (nofile_is_set && setrlimit(RLIMIT_NOFILE, &nofile) < 0)
                 return -errno;
 
         (void) sigemptyset(&none);
@@ -235,12 +249,13 @@ int spawn(const SpawnParameters *p, pid_t *ret) {
         return spawn_child(&c, ret);
 }
 
-/* -ENOENT also for what is no regular file, as a folder of that name does not hide the program in the next one. */
+/* -ENOENT also for a folder that we may not search, and for what is no regular file: neither hides the program in
+ * the next one. */
 static int program_check(const char *path) {
         struct stat st;
 
         if (stat(path, &st) < 0)
-                return errno == EACCES ? -EACCES : -ENOENT;
+                return -ENOENT;
         if (!S_ISREG(st.st_mode))
                 return -ENOENT;
         if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)

@@ -4,6 +4,7 @@
 
 #include "util/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
@@ -333,4 +334,29 @@ int directory_make_beneath(int dir_fd, const char *name, mode_t mode) {
 
         fd = file_open_beneath(dir_fd, name, O_PATH | O_DIRECTORY, 0);
         return fd < 0 ? fd : 0;
+}
+
+int directory_is_empty(int fd) {
+        struct dirent *entry;
+        int copy, result = 1;
+        DIR *dir;
+
+        copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (copy < 0)
+                return -errno;
+        dir = fdopendir(copy);
+        if (!dir) {
+                safe_close(copy);
+                return -ENOMEM;
+        }
+
+        errno = 0;
+        while (result > 0 && (entry = readdir(dir)))
+                if (!streq(entry->d_name, ".") && !streq(entry->d_name, ".."))
+                        result = 0;
+        if (result > 0 && errno != 0)
+                result = -errno;
+
+        (void) closedir(dir);
+        return result;
 }

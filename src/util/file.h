@@ -34,6 +34,9 @@ int file_write_atomic(int dir_fd, const char *name, const void *data, size_t siz
  * that the caller closes, or -errno. */
 int directory_open_or_make(const char *path, mode_t mode);
 
+/* Has the directory no entries but "." and ".."? 1, 0, or -errno. */
+int directory_is_empty(int fd);
+
 /* mkdir of a plain name below 'dir_fd' with exactly 'mode' whatever the umask; an existing real directory is fine.
  * Returns 1 made, 0 was there, -errno (-ENOTDIR, -ELOOP for anything that is no directory). */
 int directory_make_beneath(int dir_fd, const char *name, mode_t mode);

@@ -3,9 +3,12 @@
 
 import json
 import os
+import shutil
 import socket
+import time
 
 import pytest
+from jeepney import DBusAddress, MessageFlag, new_method_call
 
 import monoshim_testing as t
 from monoshim_testing import CONTAINER, FAKE_RUNTIME, MANAGER, PROCESS, ROOT_PATH, refused
@@ -522,6 +525,68 @@ def test_over_the_bus_only_root_may_change_anything(message_bus, make_daemon, bu
     assert d.control.invocations() == []
     assert c.status == "running"
     c.end()
+
+
+def nobody_tries_without_a_reply(path, is_bus, calls):
+    """In a child process: calls that want no reply, so that a refusal cannot be sent; then one that does."""
+    client = t.Client(path, is_bus=is_bus, listen=False)
+    for object_path, interface, member, signature, args in 2 * calls:
+        message = new_method_call(DBusAddress(object_path, t.BUS_NAME, interface), member, signature or None, args)
+        message.header.flags = MessageFlag.no_reply_expected
+        client.sock.sendall(message.serialise(serial=next(client.outgoing_serial)))
+    return nobody_tries(path, is_bus, calls[:1]) and [None]
+
+
+def test_asking_for_no_reply_lets_nobody_in(message_bus, make_daemon, bundle):
+    d = make_daemon(runtime=FAKE_RUNTIME, bus=message_bus.address)
+    client = message_bus.connect()
+    b = bundle("sleep", "inf")
+    c = client.create("live", b)
+    c.start()
+    d.control.forget()
+    os.chmod(d.socket, 0o666)
+    for path, is_bus in ((d.socket, False), (message_bus.socket, True)):
+        t.as_user(NOBODY, nobody_tries_without_a_reply, path, is_bus, changing_calls(c.path, b))
+    client.sync()
+    time.sleep(0.2)
+    assert d.control.invocations() == []
+    assert c.status == "running"
+    assert len(client.list()) == 1
+    c.end()
+
+
+# What is there already is not ours
+
+
+def test_a_container_that_the_runtime_knows_from_elsewhere_is_left_alone(fake, bundle):
+    client = fake.connect()
+    state = os.path.join(fake.runtime_root, "default", "c1")
+    os.makedirs(state)
+    with open(os.path.join(state, "foreign"), "w"):
+        pass
+    with refused("AlreadyExists", state):
+        client.create("c1", bundle("sleep", "inf"))
+    assert os.listdir(state) == ["foreign"]
+    assert fake.control.invocations() == []
+    shutil.rmtree(state)
+    client.create("c1", bundle("sleep", "inf")).delete()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_work_directory_with_something_in_it_is_left_alone(fake, bundle, kind):
+    client = fake.connect()
+    work = os.path.join(fake.root, "default", "c1")
+    os.makedirs(work if kind == "folder" else os.path.dirname(work))
+    precious = os.path.join(work, "precious") if kind == "folder" else work
+    with open(precious, "w") as f:
+        f.write("data")
+    fake.control.set("c1", "create", "exit 1")
+    with refused("AlreadyExists", work):
+        client.create("c1", bundle("sleep", "inf"))
+    with open(precious) as f:
+        assert f.read() == "data"
+    assert fake.control.invocations() == []
+    shutil.rmtree(os.path.dirname(work))
 
 
 # Limits of the peer

@@ -192,3 +192,22 @@ def test_properties_get_all_over_every_object(client, container):
 def test_two_hundred_calls_in_flight_on_one_connection(client, container):
     pending = [client.begin(container.path, t.PROPERTIES, "Get", "ss", PROCESS, "Status") for _ in range(200)]
     assert all(p.result()[0] == ("s", "running") for p in pending)
+
+
+def test_one_object_has_one_path(daemon, bundle):
+    client = daemon.connect()
+    c = client.create("c1", bundle("sleep", "1000"))
+    for path in (t.ROOT_PATH + "/container/default/_63_31", t.ROOT_PATH + "/container/default/c1_00x"):
+        with t.refused("NotFound"):
+            client.call(path, t.PROCESS, "Start")
+        with pytest.raises(t.DBusError):
+            client.get(path, t.PROCESS, "Status")
+    assert c.status == "created"
+    c.delete()
+
+
+def test_a_service_that_is_here_needs_no_start(daemon):
+    client = daemon.connect()
+    assert client.bus_call("StartServiceByName", "su", t.BUS_NAME, 0) == (2,)
+    with pytest.raises(t.DBusError, match="ServiceUnknown"):
+        client.bus_call("StartServiceByName", "su", "org.example.Other", 0)

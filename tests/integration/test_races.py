@@ -222,22 +222,23 @@ def test_create_and_delete_of_one_id_a_thousand_times(fake, bundle):
 
 
 def test_64_clients_each_with_a_life(daemon, bundle):
-    b = bundle("sh", "-c", "exit 3")
+    n = 64 if t.SLOW else 16
+    bundles = [bundle("sh", "-c", "exit 3") for _ in range(n)]  # each has a control group of its own
     watcher = daemon.connect()
 
     def life(i):
         client = t.Client(daemon.socket, listen=False)
-        c = client.create("c%d" % i, b)
+        c = client.create("c%d" % i, bundles[i])
         pending = c.begin("Wait")
         c.start()
         assert pending.result(t.TIMEOUT * 3)[0] == 3
         assert c.delete()[1] == 3
         client.close()
 
-    in_threads([lambda i=i: life(i) for i in range(64 if t.SLOW else 16)])
+    in_threads([lambda i=i: life(i) for i in range(n)])
     watcher.sync()
     t.check_event_invariants(watcher.events())
-    assert watcher.event_names().count("TaskDelete") == (64 if t.SLOW else 16)
+    assert watcher.event_names().count("TaskDelete") == n
 
 
 def test_100_starts_at_once_take_little_longer_than_their_sum(fake, bundle):
@@ -496,7 +497,7 @@ class Walker:
         elif verb == "exit":
             with contextlib.suppress(t.DBusError, ProcessLookupError):
                 pid = client.get(path, PROCESS, "Pid")
-                if pid > 1 and t.read_stat(pid) and t.read_stat(pid)[1] == self.d.pid:
+                if pid > 1 and (t.read_stat(pid) or (None, None))[1] == self.d.pid:
                     os.kill(pid, signal.SIGKILL)
         else:
             fault = self.random.choice(["sleep 0.01", "sleep-after 0.01", "exit 1", "exit-after 1", "die-before-return", "crash-after"])

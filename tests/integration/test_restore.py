@@ -359,7 +359,6 @@ def corrupt(text):
         "array": b"[]",
         "null": b"null",
         "no-members": b"{}",
-        "newer-version": changed(version=999999),
         "version-string": changed(version="1"),
         "init-null": changed(init=None),
         "init-list": changed(init=[1, 2]),
@@ -374,6 +373,31 @@ def corrupt(text):
         "huge": b'{"x":"' + b"y" * 20_000_000 + b'"}',
         "infinite-number": text.encode().replace(b'"version":1', b'"version":1e999'),
     }
+
+
+def test_the_state_of_a_newer_monoshimd_is_left_to_it(fake, bundle):
+    """After a downgrade: it is not damaged, and the container behind it is alive and stays so."""
+    client = fake.connect()
+    c = client.create("c1", bundle("sleep", "inf"))
+    pid = c.start()
+    fake.kill9()
+    path = os.path.join(fake.container_dir("c1"), "state.json")
+    with open(path) as f:
+        old = f.read()
+    with open(path, "w") as f:
+        f.write(json.dumps({**json.loads(old), "version": 999999}))
+    fake.start()
+    client = fake.connect()
+    assert client.list() == {}
+    assert os.path.exists("/proc/%d" % pid)
+    with refused("AlreadyExists"):
+        client.create("c1", bundle("sleep", "inf"))
+    assert fake.control.invocations("delete-force", "c1") == []
+    fake.stop()
+    with open(path, "w") as f:
+        f.write(old)
+    fake.start()
+    fake.connect().container("c1").end()
 
 
 @pytest.mark.parametrize("kind", list(corrupt('{"init":{}}')))
@@ -747,3 +771,35 @@ def test_a_torn_last_event_is_cut_off(fake, bundle):
     assert [e.key() for e in client.get_events()[1]] == before
     client.create("c9", bundle("sleep", "inf")).delete()
     assert [e.sequence for e in client.get_events()[1]] == list(range(1, len(before) + 4))
+
+
+def test_an_exit_that_was_seen_but_not_told_keeps_its_status(make_daemon, bundle):
+    """The exit of the init is told after the rest of the container has been killed; a kill -9 in between loses nothing."""
+    d = make_daemon(runtime=FAKE_RUNTIME)
+    client = d.connect()
+    c = client.create("c1", bundle("exit", "3", pid_namespace="host"))
+    d.control.set("c1", "kill-all", "sleep 30")
+    c.start()
+    t.wait_for(lambda: d.control.invocations("kill-all", "c1"))
+    d.kill9()
+    d.control.clear()
+    d.start()
+    client = d.connect()
+    t.wait_for(lambda: client.container("c1").status == "stopped")
+    assert client.container("c1").wait()[0] == 3
+    exits = [e for e in client.get_events()[1] if e.name == "TaskExit"]
+    assert [e.exit_status for e in exits] == [3]
+    client.container("c1").delete()
+
+
+def test_a_create_that_was_killed_while_it_wrote_its_first_mark_is_undone(fake, bundle):
+    fake.stop()
+    folder = os.path.join(fake.state, "default", "c1")
+    os.makedirs(folder)
+    with open(os.path.join(folder, ".state.json.tmp"), "w") as f:
+        f.write('{"version":')
+    fake.start()
+    client = fake.connect()
+    t.wait_for(lambda: not os.path.exists(folder))
+    assert client.get_events()[1] == []
+    client.create("c1", bundle("sleep", "inf")).delete()

@@ -508,3 +508,18 @@ def test_exits_are_told_when_no_process_can_be_started(make_daemon, bundle):
             f.write(str(d.pid))
         t.wait_for(lambda: not open(cgroup + "/cgroup.procs").read(), what="an empty cgroup")
         os.rmdir(cgroup)
+
+
+def test_a_start_that_hangs_after_the_program_began_is_told_as_started(impatient, bundle):
+    """A hook that hangs, say: the call fails, but what runs is not called created."""
+    client = impatient.connect()
+    c = client.create("c1", bundle("sleep", "inf"))
+    impatient.control.set("c1", "start", "hang-after")
+    with refused("DeadlineExceeded"):
+        c.start()
+    impatient.control.clear()
+    assert c.status == "running"
+    assert c.get("StartedAt") > 0
+    c.end()
+    t.check_event_invariants(client.events())
+    assert client.event_names("c1") == ["TaskCreate", "TaskStart", "TaskExit", "TaskDelete"]

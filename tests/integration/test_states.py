@@ -116,11 +116,9 @@ def test_what_reads_is_answered_in_every_state(fake, bundle, state):
     assert pending.result()[0] == 137
 
 
-@pytest.mark.parametrize("failing", ["start", "kill", "delete"])
-@pytest.mark.parametrize("state", ["created", "running", "stopped"])
+@pytest.mark.parametrize("state, failing", [("created", "start"), ("created", "kill"), ("created", "delete"), ("running", "kill"),
+                                            ("stopped", "delete")])
 def test_a_failed_operation_leaves_the_state_and_can_be_repeated(fake, bundle, state, failing):
-    if (state, failing) in (("running", "start"), ("running", "delete"), ("stopped", "start"), ("stopped", "kill")):
-        pytest.skip("refused before the runtime is run")
     member, signature, args, verb = OPERATIONS[failing]
     client = fake.connect()
     c = client.create("c1", bundle("sleep", "inf"))
