@@ -202,7 +202,7 @@ static void test_what_does_not_fit_on_a_full_disk_waits_and_is_written_later(voi
         unsigned kept = 0;
         int fd;
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
             mount("tmpfs", w->path, "tmpfs", 0, "size=64k") < 0)
                 skip();
 

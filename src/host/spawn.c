@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* What the service manager and the bus tell a service about itself. A runtime that believed NOTIFY_SOCKET or
@@ -115,10 +116,17 @@ static int child_arrange_fds(int *fds, int n) {
 
 /* Errors of single signals are of no interest: SIGKILL and SIGSTOP cannot be set, and libc keeps two for itself. */
 static void child_reset_signals(void) {
-        static const struct sigaction sa = { .sa_handler = SIG_DFL };
+        /* The kernel's own struct, all zero: SIG_DFL, no flags. libc would refuse the two signals that it keeps for itself,
+         * and who was started by posix_spawn() (by make, say) has those ignored. */
+        static const struct {
+                void *handler;
+                unsigned long flags;
+                void *restorer;
+                uint64_t mask;
+        } standard;
 
         for (int s = 1; s < _NSIG; s++)
-                (void) sigaction(s, &sa, NULL);
+                (void) syscall(SYS_rt_sigaction, s, &standard, NULL, sizeof(standard.mask));
 }
 
 /* Set once, at the start: what programs are given, where we have raised our own. */
