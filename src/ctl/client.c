@@ -7,7 +7,7 @@
 
 #include "ctl/client.h"
 
-#include "ctl/clock.h"
+#include "util/clock.h"
 #include "ctl/format.h"
 #include "ctl/i18n.h"
 #include "ctl/report.h"
@@ -129,7 +129,7 @@ static int client_probe(Client *c) {
 }
 
 int client_reconnect(Client *c) {
-        uint64_t deadline = clock_monotonic() + CLIENT_RECONNECT_USEC;
+        uint64_t deadline = clock_get_monotonic() + CLIENT_RECONNECT_USEC;
         int r;
 
         for (;;) {
@@ -137,7 +137,7 @@ int client_reconnect(Client *c) {
                 r = bus_open(c->settings->address, &c->bus);
                 if (r >= 0)
                         r = client_probe(c);
-                if (r >= 0 || clock_monotonic() >= deadline)
+                if (r >= 0 || clock_get_monotonic() >= deadline)
                         return r;
                 (void) usleep(RECONNECT_INTERVAL_USEC);
         }

@@ -4,7 +4,7 @@
 
 #include "ctl/waiter.h"
 
-#include "ctl/clock.h"
+#include "util/clock.h"
 #include "ctl/i18n.h"
 #include "ctl/report.h"
 
@@ -159,7 +159,7 @@ int waiter_reconnect(Waiter *w) {
 }
 
 int waiter_run(Waiter *w, uint64_t timeout_usec) {
-        uint64_t now = clock_monotonic();
+        uint64_t now = clock_get_monotonic();
         uint64_t deadline = timeout_usec < UINT64_MAX - now ? now + timeout_usec : UINT64_MAX;
         int r;
 
@@ -170,7 +170,7 @@ int waiter_run(Waiter *w, uint64_t timeout_usec) {
                                 return r;
                 }
 
-                now = clock_monotonic();
+                now = clock_get_monotonic();
                 if (now >= deadline)
                         return 0;
                 r = sd_event_run(w->event, deadline == UINT64_MAX ? UINT64_MAX : deadline - now);
