@@ -2,7 +2,6 @@
 /* The one place where failures get their D-Bus names. */
 
 #include "bus/error.h"
-#include "util/text.h"
 
 #include <assert.h>
 
@@ -29,16 +28,4 @@ const char *failure_kind_to_error_name(FailureKind kind) {
 
 int bus_error_from_failure(sd_bus_error *ret_error, const Failure *failure) {
         return sd_bus_error_set(ret_error, failure_kind_to_error_name(failure->kind), failure_message(failure));
-}
-
-int bus_check_identifiers(const char *ns, const char *id, sd_bus_error *ret_error) {
-        _cleanup_(freep) char *reason = NULL;
-
-        if (identifier_check(ns, &reason) < 0)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"), "invalid namespace: %s",
-                                         strempty(reason));
-        if (identifier_check(id, &reason) < 0)
-                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"), "invalid task id: %s",
-                                         strempty(reason));
-        return 0;
 }

@@ -13,6 +13,3 @@ const char *failure_kind_to_error_name(FailureKind kind);
 
 /* Sets *ret_error from a failure and returns a negative errno, as sd-bus wants it of a method handler. */
 int bus_error_from_failure(sd_bus_error *ret_error, const Failure *failure);
-
-/* Both must be identifiers; an InvalidArgument that names the argument otherwise. */
-int bus_check_identifiers(const char *ns, const char *id, sd_bus_error *ret_error);

@@ -73,6 +73,7 @@ static int reply_with_path(sd_bus_message *m, const Container *c) {
 
 static int method_get_container(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         Registry *registry = ((Connection *) userdata)->front->registry;
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         const char *ns, *id;
         Container *c;
         int r;
@@ -80,9 +81,9 @@ static int method_get_container(sd_bus_message *m, void *userdata, sd_bus_error 
         r = sd_bus_message_read(m, "ss", &ns, &id);
         if (r < 0)
                 return r;
-        r = bus_check_identifiers(ns, id, ret_error);
+        r = registry_check_name(ns, id, &failure);
         if (r < 0)
-                return r;
+                return bus_error_from_failure(ret_error, &failure);
 
         c = registry_find(registry, ns, id);
         if (!c)

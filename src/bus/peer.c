@@ -64,11 +64,6 @@ static int driver_new_reply(sd_bus_message *m, sd_bus_message **ret) {
                 _r < 0 ? _r : 1; \
         })
 
-static int driver_no_owner(sd_bus_message *m, const char *name) {
-        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
-                                          "Nobody here is called %s, only " BUS_NAME ".", name);
-}
-
 static int driver_hello(Connection *c, sd_bus_message *m) {
         char name[PEER_NAME_LENGTH];
 
@@ -91,8 +86,9 @@ static int driver_list_activatable(Connection *c, sd_bus_message *m) {
         return driver_reply(m, "as", 0);
 }
 
-static int driver_get_name_owner(Connection *c, sd_bus_message *m) {
-        char buffer[PEER_NAME_LENGTH];
+/* Reads a name and says who owns it: 1; or 0 when nobody does, which the caller has then been told. */
+static int driver_read_owner(Connection *c, sd_bus_message *m, char buffer[static PEER_NAME_LENGTH],
+                             const char **ret_owner) {
         const char *name, *owner;
         int r;
 
@@ -101,7 +97,26 @@ static int driver_get_name_owner(Connection *c, sd_bus_message *m) {
                 return r;
 
         owner = name_get_owner(c, name, buffer);
-        return owner ? driver_reply(m, "s", owner) : driver_no_owner(m, name);
+        if (owner) {
+                *ret_owner = owner;
+                return 1;
+        }
+
+        r = sd_bus_reply_method_errorf(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
+                                       "Nobody here is called %s, only " BUS_NAME ".", name);
+        return r < 0 ? r : 0;
+}
+
+static int driver_get_name_owner(Connection *c, sd_bus_message *m) {
+        char buffer[PEER_NAME_LENGTH];
+        const char *owner;
+        int r;
+
+        r = driver_read_owner(c, m, buffer, &owner);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        return driver_reply(m, "s", owner);
 }
 
 static int driver_name_has_owner(Connection *c, sd_bus_message *m) {
@@ -148,15 +163,13 @@ static int driver_get_id(Connection *c, sd_bus_message *m) {
 /* The pid and uid of either end; a peer's pid is not known to us for certain, so only ours is told. */
 static int driver_get_credentials(Connection *c, sd_bus_message *m) {
         char buffer[PEER_NAME_LENGTH];
-        const char *name;
+        const char *owner;
         int r;
 
-        r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-                return r;
-        if (!name_get_owner(c, name, buffer))
-                return driver_no_owner(m, name);
-        if (streq(name, buffer))
+        r = driver_read_owner(c, m, buffer, &owner);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        if (owner == buffer)
                 return driver_reply(m, "a{sv}", 1, "UnixUserID", "u", (uint32_t) c->uid);
 
         return driver_reply(m, "a{sv}", 2, "ProcessID", "u", (uint32_t) getpid(), "UnixUserID", "u",
@@ -165,27 +178,27 @@ static int driver_get_credentials(Connection *c, sd_bus_message *m) {
 
 static int driver_get_user(Connection *c, sd_bus_message *m) {
         char buffer[PEER_NAME_LENGTH];
-        const char *name;
+        const char *owner;
         int r;
 
-        r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-                return r;
-        if (!name_get_owner(c, name, buffer))
-                return driver_no_owner(m, name);
+        r = driver_read_owner(c, m, buffer, &owner);
+        if (r <= 0)
+                return r < 0 ? r : 1;
 
-        return driver_reply(m, "u", (uint32_t) (streq(name, buffer) ? c->uid : geteuid()));
+        return driver_reply(m, "u", (uint32_t) (owner == buffer ? c->uid : geteuid()));
 }
 
 static int driver_get_process(Connection *c, sd_bus_message *m) {
-        const char *name;
+        char buffer[PEER_NAME_LENGTH];
+        const char *owner;
         int r;
 
-        r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-                return r;
-        if (!name_is_ours(name) && !streq(name, DRIVER_NAME))
-                return driver_no_owner(m, name);
+        r = driver_read_owner(c, m, buffer, &owner);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        if (owner == buffer)
+                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_UNIX_PROCESS_ID_UNKNOWN,
+                                                  "The pid of %s is not known.", owner);
 
         return driver_reply(m, "u", (uint32_t) getpid());
 }

@@ -19,24 +19,10 @@ static const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
 
 /* ---- before anything is touched ---- */
 
-static int check_identifier(const char *what, const char *s, Failure *failure) {
-        _cleanup_(freep) char *reason = NULL;
-        int r;
-
-        r = identifier_check(s, &reason);
-        if (r >= 0)
-                return 0;
-
-        return failure_set(failure, FAILURE_INVALID_ARGUMENT, "invalid %s: %s", what, strempty(reason));
-}
-
 static int check_names(Registry *registry, const CreateRequest *q, Failure *failure) {
         int r;
 
-        r = check_identifier("namespace", q->ns, failure);
-        if (r < 0)
-                return r;
-        r = check_identifier("task id", q->id, failure);
+        r = registry_check_name(q->ns, q->id, failure);
         if (r < 0)
                 return r;
 

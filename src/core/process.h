@@ -53,7 +53,8 @@ struct Process {
 void process_init(Process *p, Container *c, const char *id);
 void process_done(Process *p);
 
-/* When to say it was started that is known to run, or to have run, since now: not later than it ended. CLOCK_REALTIME. */
+/* When to say it was started that is known to run, or to have run, since now: not later than it ended.
+ * CLOCK_REALTIME. */
 uint64_t process_get_start(const Process *p);
 
 /* What the Status property says. */

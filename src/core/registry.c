@@ -10,6 +10,7 @@
 #include "core/operation.h"
 #include "host/pid.h"
 #include "util/log.h"
+#include "util/text.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -41,6 +42,20 @@ static size_t make_name(char name[static NAME_MAX_LENGTH], const char *ns, const
         int n = snprintf(name, NAME_MAX_LENGTH, "%s/%s", ns, id);
 
         return n < 0 || n >= NAME_MAX_LENGTH ? 0 : (size_t) n;
+}
+
+int registry_check_name(const char *ns, const char *id, Failure *failure) {
+        _cleanup_(freep) char *reason = NULL;
+        int r;
+
+        r = identifier_check(ns, &reason);
+        if (r < 0)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "invalid namespace: %s", strempty(reason));
+
+        r = identifier_check(id, &reason);
+        if (r < 0)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "invalid task id: %s", strempty(reason));
+        return 0;
 }
 
 Container *registry_lookup(Registry *r, const char *ns, const char *id) {

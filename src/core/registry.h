@@ -33,6 +33,9 @@ void registry_init(Registry *r, const Services *services);
 /* Frees all containers, leaving processes and disk as they are. */
 void registry_done(Registry *r);
 
+/* Both must be identifiers; FAILURE_INVALID_ARGUMENT that names the argument and the rule otherwise. */
+int registry_check_name(const char *ns, const char *id, Failure *failure);
+
 /* Any container of this name, also one that is being created; NULL. */
 Container *registry_lookup(Registry *r, const char *ns, const char *id);
 /* Only one that clients can see. */

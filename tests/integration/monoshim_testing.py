@@ -57,6 +57,7 @@ MONOSHIMD = _program("MONOSHIMD", "monoshimd", "build/monoshimd")
 MONOSHIM = _program("MONOSHIM", "monoshim", "build/monoshim")
 FAKE_RUNTIME = _program("FAKE_RUNTIME", "fake-runtime", "tests/fake-runtime", "build/fake-runtime")
 WRAPPER = shlex.split(os.environ.get("MONOSHIMD_WRAPPER", ""))
+VALGRIND = any("valgrind" in w for w in WRAPPER)
 SLOW = os.environ.get("MONOSHIM_TEST_SLOW", "1") != "0"
 
 

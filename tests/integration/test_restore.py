@@ -16,6 +16,8 @@ from monoshim_testing import CONTAINER, FAKE_RUNTIME, MANAGER, PROCESS, ROOT_PAT
 
 HOWS = ["term", "kill9"]
 
+pytestmark = pytest.mark.skipif(t.VALGRIND, reason="valgrind does not know pidfd_open(), without which nothing is taken back")
+
 
 def names(events, id):
     return [e.name for e in events if e.id == id]
