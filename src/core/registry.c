@@ -13,10 +13,12 @@
 #include "util/text.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/types.h>
 
 #define RETRY_USEC USEC_PER_SEC
+#define TRIM_USEC (200 * USEC_PER_MSEC)
 #define NAME_MAX_LENGTH 160 /* two identifiers and a slash */
 
 static bool hash_failed;
@@ -35,6 +37,7 @@ void registry_done(Registry *r) {
         assert(!r->namespaces);
         assert(!r->processes);
         sd_event_source_disable_unref(r->retry);
+        sd_event_source_disable_unref(r->trim);
         *r = (Registry) {};
 }
 
@@ -149,6 +152,25 @@ int registry_add(Registry *r, Container *c, const char *ns) {
         return 0;
 }
 
+static int registry_on_trim(sd_event_source *source, uint64_t usec, void *userdata) {
+        Registry *r = userdata;
+
+        r->trim = sd_event_source_disable_unref(r->trim);
+        if (!r->containers)
+                (void) malloc_trim(0);
+        return 0;
+}
+
+/* What a storm has left of holes in the heap is given back when it is over: a daemon without containers is to cost
+ * nothing. */
+static void registry_trim_soon(Registry *r) {
+        if (r->trim || r->stopping)
+                return;
+
+        (void) sd_event_add_time_relative(r->services->event, &r->trim, CLOCK_MONOTONIC, TRIM_USEC, 0,
+                                          registry_on_trim, r);
+}
+
 void registry_remove(Registry *r, Container *c) {
         void *key = (void *) c->by_name.key; /* ours: registry_add() */
 
@@ -160,6 +182,9 @@ void registry_remove(Registry *r, Container *c) {
         namespace_put(r, c->ns);
         c->ns = NULL;
         c->registry = NULL;
+
+        if (!r->containers)
+                registry_trim_soon(r);
 }
 
 int registry_index_process(Registry *r, Process *p) {

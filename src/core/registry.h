@@ -24,6 +24,7 @@ struct Registry {
         Process *processes; /* by pid */
         unsigned n_live;    /* the visible ones */
         bool stopping;
+        sd_event_source *trim;        /* gives memory back once nobody is left */
         sd_event_source *retry;       /* writes again what could not be written */
         void (*idle)(void *userdata); /* stopping: no operation is left */
         void *idle_userdata;
