@@ -245,6 +245,7 @@ void container_withdraw(Container *c) {
         c->phase = CONTAINER_DELETED;
         c->init.state = PROCESS_DELETED;
         registry_unindex_process(c->registry, &c->init);
+        process_release_streams(&c->init); /* before anybody is answered: nothing of it is left then */
         process_wake_waiters(&c->init);
 }
 

@@ -165,6 +165,14 @@ void process_close_stdin(Process *p) {
         stream_close_hold(&p->streams[STDIN_FILENO]);
 }
 
+void process_release_streams(Process *p) {
+        p->drain = stream_drain_free(p->drain);
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                stream_release_child_end(&p->streams[i]);
+                stream_close_hold(&p->streams[i]);
+        }
+}
+
 static void process_on_drained(void *userdata) {
         Process *p = userdata;
 

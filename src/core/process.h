@@ -81,5 +81,8 @@ void process_wake_waiters(Process *p);
 /* Closes our hold on stdin. */
 void process_close_stdin(Process *p);
 
+/* Lets go of all streams at once: the process is being deleted. What nobody has read is lost. */
+void process_release_streams(Process *p);
+
 /* After the exit: lets the readers of the outputs get what is left, and then their end-of-file. */
 void process_drain_streams(Process *p);
