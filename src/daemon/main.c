@@ -2,6 +2,7 @@
 /* monoshimd: one process that watches over all containers. */
 
 #include "daemon/daemon.h"
+#include "daemon/memory.h"
 #include "daemon/options.h"
 #include "util/log.h"
 
@@ -38,6 +39,7 @@ int main(int argc, char *argv[]) {
         _cleanup_(options_done) Options options = {};
         int r;
 
+        memory_configure(argv);
         log_open();
 
         r = options_parse(&options, argc, argv);

@@ -27,6 +27,7 @@ static const char *const private_variables[] = {
         "DBUS_STARTER_ADDRESS",
         "DBUS_STARTER_BUS_TYPE",
         "FDSTORE",
+        SPAWN_TUNABLES,
         "INVOCATION_ID",
         "JOURNAL_STREAM",
         "LISTEN_FDNAMES",

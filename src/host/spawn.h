@@ -7,6 +7,9 @@
 
 #include <sys/types.h>
 
+/* The allocator's settings in our environment are for us: see daemon/memory.h. */
+#define SPAWN_TUNABLES "GLIBC_TUNABLES"
+
 typedef struct SpawnParameters {
         const char *program; /* absolute path */
         char *const *argv;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How the C library keeps memory for us. */
+
+#include "daemon/memory.h"
+#include "host/spawn.h"
+#include "util/macro.h"
+
+#include <limits.h>
+
+#define NO_THREAD_CACHE "glibc.malloc.tcache_count=0"
+
+/* Under valgrind the allocator is another one, and what it executes would not run under it any more. */
+static bool is_under_valgrind(void) {
+        const char *preload = getenv("LD_PRELOAD");
+
+        return preload && strstr(preload, "vgpreload");
+}
+
+void memory_configure(char *argv[]) {
+        const char *tunables = getenv(SPAWN_TUNABLES);
+        char path[PATH_MAX];
+        ssize_t n;
+
+        /* Ours from the first time, or the admin's: not to be meddled with. */
+        if (tunables || is_under_valgrind())
+                return;
+
+        /* By its name, which ps(1) is to show, and not as "exe". */
+        n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+        if (n < 0)
+                return;
+        path[n] = 0;
+
+        if (setenv(SPAWN_TUNABLES, NO_THREAD_CACHE, true) < 0)
+                return;
+        (void) execv(path, argv);
+        (void) unsetenv(SPAWN_TUNABLES);
+}
