@@ -881,7 +881,8 @@ class Control:
         for name in os.listdir(self.directory):
             i, _, v = name.rpartition(".")
             if name != "invocations" and (id in (None, i)) and (verb in (None, v)):
-                os.unlink(os.path.join(self.directory, name))
+                with contextlib.suppress(FileNotFoundError):  # a fault that is to happen once removes itself
+                    os.unlink(os.path.join(self.directory, name))
 
     def invocations(self, verb=None, id=None, phase="begin"):
         """The records, oldest first. phase: "begin", "end", or None for both."""

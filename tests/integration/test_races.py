@@ -504,7 +504,7 @@ class Walker:
             of = {"die-before-return": ["create", "start"]}.get(fault, ["create", "start", "kill", "delete"])
             self.d.control.set(id, self.random.choice(of), "once", fault)
         if self.random.random() < 0.5:
-            time.sleep(self.random.random() * 0.01)
+            time.sleep(self.random.random() * 0.01 * t.SCALE)
         for c in self.clients:
             c.drain()
 
@@ -533,6 +533,11 @@ def test_a_random_walk_keeps_the_events_in_order(fake, bundle, seed):
     bundles = [bundle("sleep", "inf"), bundle("exit", "3"), bundle("sleep", "0.01"), bundle("exit", "0", pid_namespace="host")]
     walker = Walker(fake, seed, bundles)
     for _ in range(300 if t.SLOW and not t.INSTRUMENTED else 100):
+        walker.step()
+    for _ in range(1000):  # a slow daemon may not have come as far as a start yet
+        walker.watcher.sync()
+        if "TaskStart" in {e.name for e in walker.watcher.events()}:
+            break
         walker.step()
     events = walker.finish()
     assert {"TaskCreate", "TaskStart", "TaskExit", "TaskDelete"} <= {e.name for e in events}
