@@ -12,9 +12,13 @@
  * Anything else fails as a missing program does. The process is forked twice, so that it belongs to the nearest
  * subreaper at once, while runc's belongs to runc until runc ends ("direct-child" below does that).
  *
+ * An exec'd "sleep" is killed when its init ends, unless the configuration says that they share the host's pid
+ * namespace or another's: the kernel does that to a pid namespace. ("run" is not: nobody watches over it.)
+ *
  * Faults and records are in the directory $FAKE_RUNTIME_CONTROL, or ROOT/.control without it; if it does not exist,
- * nothing is injected or recorded. The faults of one invocation are in the file ID.VERB, else *.VERB; VERB is
- * "delete-force" for "delete --force" and "kill-all" for "kill --all", else as on the command line. One fault a line:
+ * nothing is injected or recorded. The faults of one invocation are in the file ID.VERB, else *.VERB; for exec, in
+ * ID:EXEC_ID.exec before those. VERB is "delete-force" for "delete --force" and "kill-all" for "kill --all", else as on
+ * the command line. One fault a line:
  *   once                  the file is removed first: the next invocation does not find it
  *   sleep SECONDS         before it does anything
  *   sleep-after SECONDS   when all is done
@@ -30,16 +34,24 @@
  *   log no-msg            a record without "msg"      log huge     a text of 4 MiB
  *   log truncated         half a record               log warning  a record of level "warning"
  *   say TEXT              a line on stderr
+ *   print TEXT            a line on stdout; with "exit 0", instead of what the verb has to tell
  *   stderr N, stdout N    N bytes of noise
  *   pid WHAT              content of the pid file: a number, "garbage", "empty"; "missing": no file
  *   no-process            create and exec start nothing, and the pid file names a pid that nobody has
  *   die-before-return     the process is dead (SIGKILL) before create, start, exec or restore returns
  *   wait-exit             the same, but it is waited for until it has ended by itself
  *   direct-child          the process stays a child of the runtime until that ends
+ *   console WHAT          what the console socket gets: "none" nothing, "silent" a connection that says nothing, "two"
+ *                         two descriptors, "no-tty" a pipe, "no-name" an empty name, "late" the right thing, but only
+ *                         after a connection that says nothing
+ *   criu-log TEXT         checkpoint and restore leave a dump.log or restore.log with that line in the work directory
  *
  * Every invocation appends two lines to the file "invocations": {"phase":"begin","time":USEC,"pid":...,"verb":...,
- * "id":...,"argv":[...],"pgid":...,"pdeathsig":...,"fds":[...],"notify_socket":true|false,"blocked":"signal mask"}
- * and, unless it was killed, {"phase":"end","time":USEC,"pid":...,"verb":...,"id":...,"exit":N}. */
+ * "id":...,"exec_id":...,"argv":[...],"pgid":...,"pdeathsig":...,"fds":[...],"notify_socket":true|false,
+ * "blocked":"signal mask"} and, unless it was killed, {"phase":"end","time":USEC,"pid":...,"verb":...,"id":...,"exit":N}. */
+
+#include "fake-faults.h"
+#include "fake-util.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,12 +59,11 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <sys/ioctl.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -70,10 +81,7 @@ const char *__asan_default_options(void) {
         return "detect_leaks=0:handle_segv=0"; /* "crash" is to be seen as one */
 }
 
-#define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
 #define LOG_HUGE (4U * 1024U * 1024U)
-#define PATH_SIZE 1024
-#define FILE_MAX (16 * 1024 * 1024)
 
 /* -----------------------------------------------------------------------------------------------------------------
  */
@@ -81,11 +89,12 @@ const char *__asan_default_options(void) {
 
 static struct {
         const char *root, *log, *log_format, *criu, *rootless;
-        const char *bundle, *pid_file, *console_socket, *process, *resources, *image_path, *ignored;
+        const char *bundle, *pid_file, *console_socket, *process, *resources, *image_path, *work_path, *ignored;
         bool debug, systemd_cgroup, all, force, detach, leave_running, flag;
-        const char *verb, *key, *id, *signal;
-        char **argv;
+        const char *verb, *id, *signal;
 } options = { .root = "/run/runc", .log_format = "text", .bundle = "." };
+
+static Invocation invocation;
 
 typedef struct Option {
         const char *verbs; /* separated and enclosed by spaces; NULL: before the verb */
@@ -122,7 +131,7 @@ static const Option option_table[] = {
         { " update ", "resources", &options.resources, NULL },
         { " update ", "r", &options.resources, NULL },
         { " checkpoint restore ", "image-path", &options.image_path, NULL },
-        { " checkpoint restore ", "work-path", &options.ignored, NULL },
+        { " checkpoint restore ", "work-path", &options.work_path, NULL },
         { " checkpoint ", "parent-path", &options.ignored, NULL },
         { " checkpoint ", "leave-running", NULL, &options.leave_running },
         { " checkpoint restore ", "tcp-established", NULL, &options.flag },
@@ -141,219 +150,7 @@ static const char *const verb_table[] = {
 
 /* -----------------------------------------------------------------------------------------------------------------
  */
-/* Faults */
-
-typedef enum LogKind {
-        LOG_DEFAULT,
-        LOG_TEXT,
-        LOG_NOTHING,
-        LOG_EMPTY,
-        LOG_GARBAGE,
-        LOG_NO_MSG,
-        LOG_TEXT_HUGE,
-        LOG_TRUNCATED,
-        LOG_WARNING
-} LogKind;
-
-static struct {
-        char *text; /* of the file; the strings below point into it */
-        double sleep, sleep_after;
-        bool hang, hang_after, hang_child, crash, crash_after, no_process, die, wait_exit, direct_child;
-        int exit, exit_after; /* -1: not */
-        LogKind log_kind;
-        const char *log_text, *say, *pid;
-        long stderr_bytes, stdout_bytes;
-} fault = { .exit = -1, .exit_after = -1 };
-
-static char control[PATH_SIZE];
-
-static const struct {
-        const char *word;
-        LogKind kind;
-} log_table[] = {
-        { "garbage", LOG_GARBAGE },     { "empty", LOG_EMPTY },     { "none", LOG_NOTHING },
-        { "stale", LOG_NOTHING },       { "no-msg", LOG_NO_MSG },   { "huge", LOG_TEXT_HUGE },
-        { "truncated", LOG_TRUNCATED }, { "warning", LOG_WARNING },
-};
-
-static const struct {
-        const char *word;
-        bool *flag;
-        double *seconds;
-        int *number;
-        const char **text;
-        long *bytes;
-} fault_table[] = {
-        { "sleep", .seconds = &fault.sleep },
-        { "sleep-after", .seconds = &fault.sleep_after },
-        { "hang", .flag = &fault.hang },
-        { "hang-after", .flag = &fault.hang_after },
-        { "hang-child", .flag = &fault.hang_child },
-        { "crash", .flag = &fault.crash },
-        { "crash-after", .flag = &fault.crash_after },
-        { "exit", .number = &fault.exit },
-        { "exit-after", .number = &fault.exit_after },
-        { "say", .text = &fault.say },
-        { "stderr", .bytes = &fault.stderr_bytes },
-        { "stdout", .bytes = &fault.stdout_bytes },
-        { "pid", .text = &fault.pid },
-        { "no-process", .flag = &fault.no_process },
-        { "die-before-return", .flag = &fault.die },
-        { "wait-exit", .flag = &fault.wait_exit },
-        { "direct-child", .flag = &fault.direct_child },
-};
-
-static void die(const char *what) {
-        fprintf(stderr, "fake-runtime: %s: %s\n", what, strerror(errno));
-        exit(125);
-}
-
-static void nap(double seconds) {
-        struct timespec t = { .tv_sec = (time_t) seconds,
-                              .tv_nsec = (long) ((seconds - (double) (time_t) seconds) * 1e9) };
-
-        while (nanosleep(&t, &t) < 0 && errno == EINTR)
-                ;
-}
-
-static uint64_t now_usec(void) {
-        struct timespec t;
-
-        clock_gettime(CLOCK_REALTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
-}
-
-static void write_all(int fd, const void *data, size_t size) {
-        const char *p = data;
-
-        while (size > 0) {
-                ssize_t n = write(fd, p, size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return;
-                p += n;
-                size -= (size_t) n;
-        }
-}
-
-/* The whole file, NUL-terminated; NULL with errno. "-" is stdin. */
-static char *read_file(const char *path) {
-        size_t size = 0, room = 4096;
-        char *text;
-        ssize_t n;
-        int fd;
-
-        fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return NULL;
-
-        text = malloc(room + 1);
-        while (text && (n = read(fd, text + size, room - size)) > 0) {
-                size += (size_t) n;
-                if (size == room && room < FILE_MAX)
-                        text = realloc(text, (room *= 2) + 1);
-        }
-        if (fd != STDIN_FILENO)
-                close(fd);
-        if (!text)
-                die("memory");
-        text[size] = '\0';
-        return text;
-}
-
-static void fault_parse_line(char *line) {
-        char *argument = strchr(line, ' ');
-
-        if (argument)
-                *argument++ = '\0';
-        else
-                argument = line + strlen(line);
-
-        if (strcmp(line, "log") == 0) {
-                fault.log_kind = LOG_TEXT;
-                fault.log_text = argument;
-                for (size_t i = 0; i < ELEMENTSOF(log_table); i++)
-                        if (strcmp(argument, log_table[i].word) == 0)
-                                fault.log_kind = log_table[i].kind;
-                return;
-        }
-
-        for (size_t i = 0; i < ELEMENTSOF(fault_table); i++) {
-                if (strcmp(line, fault_table[i].word) != 0)
-                        continue;
-                if (fault_table[i].flag)
-                        *fault_table[i].flag = true;
-                if (fault_table[i].seconds)
-                        *fault_table[i].seconds = strtod(argument, NULL);
-                if (fault_table[i].number)
-                        *fault_table[i].number = atoi(argument);
-                if (fault_table[i].text)
-                        *fault_table[i].text = argument;
-                if (fault_table[i].bytes)
-                        *fault_table[i].bytes = atol(argument);
-                return;
-        }
-        fprintf(stderr, "fake-runtime: no such fault: %s\n", line);
-        exit(125);
-}
-
-static void fault_load(void) {
-        const char *const ids[] = { options.id, "*" };
-        char path[PATH_SIZE * 2];
-
-        for (size_t i = 0; i < ELEMENTSOF(ids) && !fault.text; i++) {
-                snprintf(path, sizeof(path), "%s/%s.%s", control, ids[i], options.key);
-                fault.text = read_file(path);
-        }
-        if (!fault.text)
-                return;
-
-        for (char *save = NULL, *line = strtok_r(fault.text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-                if (strcmp(line, "once") == 0)
-                        unlink(path);
-                else
-                        fault_parse_line(line);
-}
-
-static void make_noise(int fd, long bytes) {
-        static const char line[] =
-                "noise noise noise noise noise noise noise noise noise noise noise noise noise noise noise noise\n";
-        char block[64 * (sizeof(line) - 1)];
-
-        for (size_t i = 0; i < 64; i++)
-                memcpy(block + i * (sizeof(line) - 1), line, sizeof(line) - 1);
-        for (; bytes > 0; bytes -= (long) sizeof(block))
-                write_all(fd, block, bytes < (long) sizeof(block) ? (size_t) bytes : sizeof(block));
-}
-
-static void hang(void) {
-        for (;;)
-                pause();
-}
-
-/* -----------------------------------------------------------------------------------------------------------------
- */
-/* The log, and the record of invocations */
-
-static char *json_quote(const char *s) {
-        char *quoted, *p;
-
-        p = quoted = malloc(strlen(s) * 6 + 3);
-        if (!p)
-                die("memory");
-        *p++ = '"';
-        for (; *s; s++)
-                if (*s == '"' || *s == '\\')
-                        p += sprintf(p, "\\%c", *s);
-                else if ((unsigned char) *s < 0x20)
-                        p += sprintf(p, "\\u%04x", *s);
-                else
-                        *p++ = *s;
-        strcpy(p, "\"");
-        return quoted;
-}
+/* The log */
 
 static void log_record(const char *level, const char *message) {
         char when[32], *quoted = message ? json_quote(message) : NULL, *record;
@@ -408,6 +205,23 @@ __attribute__((format(printf, 1, 2))) static int fail(const char *format, ...) {
         return 1;
 }
 
+/* The same with the verb before it, as the commands that start a process have it. Returns their exit code. */
+__attribute__((format(printf, 1, 2))) static int fail_verb(const char *format, ...) {
+        bool exec = strcmp(options.verb, "exec") == 0, create = strcmp(options.verb, "create") == 0;
+        char *text;
+        va_list args;
+        int n;
+
+        va_start(args, format);
+        n = vasprintf(&text, format, args);
+        va_end(args);
+        if (n < 0)
+                die("memory");
+        (void) fail("%s%s", create ? "runc create failed: " : exec ? "exec failed: " : "", text);
+        free(text);
+        return exec ? 255 : 1;
+}
+
 /* errno as Go spells it. */
 static const char *error_text(void) {
         static char text[128];
@@ -427,7 +241,7 @@ static int fail_injected(int code) {
 
         switch (fault.log_kind) {
         case LOG_DEFAULT:
-                snprintf(text, sizeof(text), "injected %s failure", options.key);
+                snprintf(text, sizeof(text), "injected %s failure", invocation.verb);
                 log_record("error", text);
                 break;
         case LOG_TEXT:
@@ -462,71 +276,6 @@ static int fail_injected(int code) {
         return code;
 }
 
-static void record_append(const char *line) {
-        char path[PATH_SIZE + 16];
-        int fd;
-
-        snprintf(path, sizeof(path), "%s/invocations", control);
-        fd = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
-        if (fd < 0)
-                die(path);
-        write_all(fd, line, strlen(line));
-        close(fd);
-}
-
-static void record_begin(void) {
-        char *line = NULL, *id = json_quote(options.id), blocked[32] = "", status_line[256];
-        int pdeathsig = 0;
-        size_t size;
-        FILE *out, *f;
-        DIR *d;
-
-        out = open_memstream(&line, &size);
-        f = fopen("/proc/self/status", "re");
-        d = opendir("/proc/self/fd");
-        if (!out || !f || !d)
-                die("/proc/self");
-
-        while (fgets(status_line, sizeof(status_line), f))
-                sscanf(status_line, "SigBlk: %31s", blocked);
-        (void) prctl(PR_GET_PDEATHSIG, &pdeathsig);
-
-        fprintf(out, "{\"phase\":\"begin\",\"time\":%llu,\"pid\":%d,\"verb\":\"%s\",\"id\":%s,\"argv\":[",
-                (unsigned long long) now_usec(), getpid(), options.key, id);
-        for (size_t i = 0; options.argv[i]; i++) {
-                char *quoted = json_quote(options.argv[i]);
-
-                fprintf(out, "%s%s", i > 0 ? "," : "", quoted);
-                free(quoted);
-        }
-        fprintf(out, "],\"pgid\":%d,\"pdeathsig\":%d,\"fds\":[", getpgrp(), pdeathsig);
-        for (struct dirent *e, *first = NULL; (e = readdir(d));) {
-                if (e->d_name[0] == '.' || atoi(e->d_name) == dirfd(d) || atoi(e->d_name) == fileno(f))
-                        continue;
-                fprintf(out, "%s%s", first ? "," : "", e->d_name);
-                first = e;
-        }
-        fprintf(out, "],\"notify_socket\":%s,\"blocked\":\"%s\"}\n", getenv("NOTIFY_SOCKET") ? "true" : "false",
-                blocked);
-        closedir(d);
-        fclose(f);
-        fclose(out);
-        record_append(line);
-        free(line);
-        free(id);
-}
-
-static void record_end(int code) {
-        char *line, *id = json_quote(options.id);
-
-        if (asprintf(&line, "{\"phase\":\"end\",\"time\":%llu,\"pid\":%d,\"verb\":\"%s\",\"id\":%s,\"exit\":%d}\n",
-                     (unsigned long long) now_usec(), getpid(), options.key, id, code) < 0)
-                die("memory");
-        record_append(line);
-        free(line);
-        free(id);
-}
-
 /* -----------------------------------------------------------------------------------------------------------------
  */
 /* A container's state on disk, and its process */
@@ -535,6 +284,7 @@ typedef struct State {
         pid_t pid;
         unsigned long long start_time;
         bool paused;
+        bool pid_namespace; /* the init has one of its own */
         char bundle[PATH_SIZE];
 } State;
 
@@ -583,21 +333,23 @@ static void state_save(const State *s) {
 
         snprintf(temporary, sizeof(temporary), "%s", state_path(".state.tmp"));
         f = fopen(temporary, "we");
-        if (!f || fprintf(f, "%d %llu %d\n%s\n", s->pid, s->start_time, s->paused, s->bundle) < 0 || fclose(f) != 0 ||
-            rename(temporary, state_path("state")) < 0)
+        if (!f ||
+            fprintf(f, "%d %llu %d %d\n%s\n", s->pid, s->start_time, s->paused, s->pid_namespace, s->bundle) < 0 ||
+            fclose(f) != 0 || rename(temporary, state_path("state")) < 0)
                 die(temporary);
 }
 
 static int state_load(State *ret) {
         char *text = read_file(state_path("state"));
-        int paused, n = 0;
+        int paused, private, n = 0;
 
         memset(ret, 0, sizeof(*ret));
         if (!text)
                 return -ENOENT;
-        if (sscanf(text, "%d %llu %d\n%n", &ret->pid, &ret->start_time, &paused, &n) != 3)
+        if (sscanf(text, "%d %llu %d %d\n%n", &ret->pid, &ret->start_time, &paused, &private, &n) != 4)
                 die("malformed state");
         ret->paused = paused;
+        ret->pid_namespace = private;
         snprintf(ret->bundle, sizeof(ret->bundle), "%.*s", (int) strcspn(text + n, "\n"), text + n);
         free(text);
         return 0;
@@ -665,14 +417,14 @@ static int action_parse(const char *text, const char *const *path, Action *ret) 
 
         tree = yajl_tree_parse(text, reason, sizeof(reason));
         if (!tree)
-                return fail("runc %s failed: %s", options.verb, reason);
+                return fail_verb("%s", reason);
         args = yajl_tree_get(tree, (const char **) path, yajl_t_array);
         n = args ? args->u.array.len : 0;
         for (size_t i = 0; i < n; i++)
                 if (!YAJL_IS_STRING(args->u.array.values[i]))
                         n = 0;
         if (n == 0)
-                return fail("runc %s failed: Args must not be empty", options.verb);
+                return fail_verb("Args must not be empty");
 
         word = args->u.array.values[0]->u.string;
         if (n == 2 && strcmp(word, "sleep") == 0) {
@@ -687,52 +439,87 @@ static int action_parse(const char *text, const char *const *path, Action *ret) 
                 for (size_t i = 1; ret->argv && i < n; i++)
                         ret->argv[i - 1] = strdup(args->u.array.values[i]->u.string);
         } else
-                return fail(
-                        "runc %s failed: unable to start container process: exec: \"%s\": executable file not found in $PATH",
-                        options.verb, word);
+                return fail_verb(
+                        "unable to start container process: exec: \"%s\": executable file not found in $PATH", word);
 
         yajl_tree_free(tree);
         return 0;
 }
 
-/* A new terminal: the master goes to the console socket with the tty's name, as runc does it. Returns the slave. */
-static int console_send(const char *path) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        char name[64], buffer[CMSG_SPACE(sizeof(int))] = { 0 };
-        struct iovec iov = { .iov_base = name };
+/* One message on the console socket. */
+static void console_message(int s, const char *name, const int *fds, size_t n) {
+        char buffer[CMSG_SPACE(2 * sizeof(int))] = { 0 };
+        struct iovec iov = { .iov_base = (char *) name, .iov_len = strlen(name) };
         struct msghdr message = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buffer, .msg_controllen = sizeof(buffer)
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buffer, .msg_controllen = CMSG_SPACE(n * sizeof(int))
         };
         struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        int master, slave, s;
 
-        master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0 || ptsname_r(master, name, sizeof(name)) != 0)
-                die("ptmx");
-        slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-        s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-        if (slave < 0 || s < 0 || connect(s, (struct sockaddr *) &address, sizeof(address)) < 0)
-                die(path);
-
-        iov.iov_len = strlen(name);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &master, sizeof(int));
-        if (sendmsg(s, &message, 0) < 0)
+        c->cmsg_len = CMSG_LEN(n * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+        if (sendmsg(s, &message, 0) < 0 && name[0]) /* an empty message of a stream may well be none at all */
                 die("console socket");
+}
+
+static int console_connect(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int s;
+
+        s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        if (s < 0 || connect(s, (struct sockaddr *) &address, sizeof(address)) < 0)
+                die(path);
+        return s;
+}
+
+/* A new terminal: the master goes to the console socket with the tty's name, as runc does it. Returns the slave. */
+static int console_send(const char *path) {
+        const char *what = fault.console ? fault.console : "";
+        int fds[2], slave, pipe_fds[2], s;
+        char name[64];
+
+        fds[0] = fds[1] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (fds[0] < 0 || grantpt(fds[0]) < 0 || unlockpt(fds[0]) < 0 || ptsname_r(fds[0], name, sizeof(name)) != 0 ||
+            pipe2(pipe_fds, O_CLOEXEC) < 0)
+                die("ptmx");
+        slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (slave < 0)
+                die(name);
+        if (strcmp(what, "none") == 0)
+                return slave;
+
+        if (strcmp(what, "late") == 0)
+                close(console_connect(path));
+        s = console_connect(path);
+        if (strcmp(what, "no-tty") == 0)
+                console_message(s, name, pipe_fds, 1);
+        else if (strcmp(what, "no-name") == 0)
+                console_message(s, "", fds, 1);
+        else if (strcmp(what, "silent") != 0)
+                console_message(s, name, fds, strcmp(what, "two") == 0 ? 2 : 1);
         close(s);
-        close(master);
+        close(fds[0]);
         return slave;
+}
+
+/* What the kernel does to everybody in a pid namespace whose init has ended. */
+__attribute__((noreturn)) static void sleep_under(int init, double seconds) {
+        struct pollfd p = { .fd = init, .events = POLLIN };
+
+        if (poll(&p, 1, seconds < 0 ? -1 : (int) (seconds * 1000)) != 0)
+                (void) raise(SIGKILL);
+        _exit(0);
 }
 
 /* 'parent' is the socket to the runtime: our pid goes there, and what comes back says that all is written down. If it
  * comes to its end before that, the runtime was killed, and so are we: runc's init does the same. */
-__attribute__((noreturn)) static void process_run(const Action *action, const char *fifo, int terminal, int parent) {
+__attribute__((noreturn)) static void process_run(const Action *action, const char *fifo, int terminal, int parent,
+                                                  pid_t init) {
         pid_t self = getpid();
+        int fd, init_fd;
         char byte;
-        int fd;
 
         setsid();
         prctl(PR_SET_NAME, "fake-init");
@@ -749,6 +536,9 @@ __attribute__((noreturn)) static void process_run(const Action *action, const ch
                 _exit(125);
         close(3);
 
+        init_fd = init > 0 ? pidfd_open(init, 0) : -1;
+        if (init > 0 && init_fd < 0)
+                (void) raise(SIGKILL);
         if (fifo) {
                 fd = open(fifo, O_WRONLY | O_CLOEXEC); /* returns when "start" reads it */
                 if (fd < 0)
@@ -762,14 +552,17 @@ __attribute__((noreturn)) static void process_run(const Action *action, const ch
         }
         if (action->exits)
                 _exit(action->code);
-        if (action->seconds < 0)
-                hang();
+        if (init_fd >= 0)
+                sleep_under(init_fd, action->seconds);
+        while (action->seconds < 0)
+                pause();
         nap(action->seconds);
         _exit(0);
 }
 
-/* Starts it, behind exec.fifo if 'held', and to wait for process_release() before anything. */
-static State process_start(const Action *action, bool held, int *ret_socket) {
+/* Starts it, behind exec.fifo if 'held', and to wait for process_release() before anything. It ends with 'init', unless
+ * that is 0. */
+static State process_start(const Action *action, bool held, pid_t init, int *ret_socket) {
         int terminal = -1, sockets[2];
         char fifo[PATH_SIZE];
         State s = { 0 };
@@ -789,7 +582,7 @@ static State process_start(const Action *action, bool held, int *ret_socket) {
         if (child == 0) {
                 close(sockets[0]);
                 if (fault.direct_child || fork() == 0)
-                        process_run(action, held ? fifo : NULL, terminal, sockets[1]);
+                        process_run(action, held ? fifo : NULL, terminal, sockets[1], init);
                 _exit(0);
         }
         close(sockets[1]);
@@ -832,7 +625,7 @@ static int pid_file_write(pid_t pid) {
                  options.pid_file, slash ? slash + 1 : options.pid_file);
         fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0)
-                return fail("runc %s failed: open %s: %s", options.verb, temporary, error_text());
+                return fail_verb("open %s: %s", temporary, error_text());
 
         snprintf(text, sizeof(text), "%d", pid);
         if (fault.pid)
@@ -870,17 +663,38 @@ static int mkdir_parents(const char *path, mode_t mode) {
         return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-static int bundle_action(Action *ret) {
+/* Does the configuration ask for a pid namespace of its own? */
+static bool pid_namespace_is_private(const char *text) {
+        static const char *const path[] = { "linux", "namespaces", NULL }, *const type[] = { "type", NULL },
+                                 *const target[] = { "path", NULL };
+        bool private = false;
+        yajl_val tree, list;
+
+        tree = yajl_tree_parse(text, NULL, 0);
+        list = tree ? yajl_tree_get(tree, (const char **) path, yajl_t_array) : NULL;
+        for (size_t i = 0; list && i < list->u.array.len; i++) {
+                const char *t = YAJL_GET_STRING(
+                        yajl_tree_get(list->u.array.values[i], (const char **) type, yajl_t_string));
+
+                if (t && strcmp(t, "pid") == 0)
+                private = !yajl_tree_get(list->u.array.values[i], (const char **) target, yajl_t_string);
+        }
+        yajl_tree_free(tree);
+        return private;
+}
+
+static int bundle_action(Action *ret, bool *ret_pid_namespace) {
         static const char *const path[] = { "process", "args", NULL };
         char config[PATH_SIZE], *text;
         int r;
 
         snprintf(config, sizeof(config), "%s/config.json", options.bundle);
         if (access(options.bundle, X_OK) < 0)
-                return fail("runc %s failed: chdir %s: %s", options.verb, options.bundle, error_text());
+                return fail_verb("chdir %s: %s", options.bundle, error_text());
         text = read_file(config);
         if (!text)
-                return fail("runc %s failed: JSON specification file config.json not found", options.verb);
+                return fail_verb("JSON specification file config.json not found");
+        *ret_pid_namespace = pid_namespace_is_private(text);
         r = action_parse(text, path, ret);
         free(text);
         return r;
@@ -892,15 +706,15 @@ static int verb_create(State *s, int known) {
         State process;
 
         if (known >= 0)
-                return fail("runc %s failed: container with given ID already exists", options.verb);
-        r = bundle_action(&action);
+                return fail_verb("container with given ID already exists");
+        r = bundle_action(&action, &s->pid_namespace);
         if (r != 0)
                 return r;
         if (mkdir_parents(options.root, 0700) < 0 || mkdir(state_path(""), 0711) < 0)
-                return fail("runc %s failed: mkdir %s: %s", options.verb, state_path(""), error_text());
+                return fail_verb("mkdir %s: %s", state_path(""), error_text());
 
         process = fault.no_process ? process_none()
-                                   : process_start(&action, strcmp(options.verb, "create") == 0, &fd);
+                                   : process_start(&action, strcmp(options.verb, "create") == 0, 0, &fd);
         s->pid = process.pid;
         s->start_time = process.start_time;
         snprintf(s->bundle, sizeof(s->bundle), "%s", options.bundle);
@@ -1061,18 +875,19 @@ static int verb_exec(State *s, int known) {
         FILE *f;
 
         if (status == STATUS_STOPPED)
-                return fail("cannot exec in a stopped container");
+                return fail_verb("cannot exec in a stopped container");
         if (status == STATUS_PAUSED)
-                return fail("cannot exec in a paused container (use --ignore-paused to override)");
+                return fail_verb("cannot exec in a paused container (use --ignore-paused to override)");
         text = options.process ? read_file(options.process) : NULL;
         if (!text)
-                return fail("open %s: %s", options.process ? options.process : "", error_text());
+                return fail_verb("open %s: %s", options.process ? options.process : "", error_text());
         r = action_parse(text, path, &action);
         free(text);
         if (r != 0)
-                return 255;
+                return r;
 
-        process = fault.no_process ? process_none() : process_start(&action, false, &fd);
+        process = fault.no_process ? process_none()
+                                   : process_start(&action, false, s->pid_namespace ? s->pid : 0, &fd);
         f = fopen(state_path("execs"), "ae");
         if (!f || fprintf(f, "%d %llu\n", process.pid, process.start_time) < 0 || fclose(f) != 0)
                 die("execs");
@@ -1080,6 +895,20 @@ static int verb_exec(State *s, int known) {
         r = pid_file_write(process.pid);
         process_end_before_return(&process);
         return r;
+}
+
+/* CRIU's own log, in the work directory. */
+static void criu_log_write(const char *name) {
+        char path[PATH_SIZE];
+        FILE *f;
+
+        if (!fault.criu_log || !options.work_path)
+                return;
+        (void) mkdir(options.work_path, 0700);
+        snprintf(path, sizeof(path), "%s/%s", options.work_path, name);
+        f = fopen(path, "we");
+        if (!f || fprintf(f, "%s\n", fault.criu_log) < 0 || fclose(f) != 0)
+                die(path);
 }
 
 static int verb_checkpoint(State *s, int known) {
@@ -1106,6 +935,8 @@ static int verb_checkpoint(State *s, int known) {
 static int verb_restore(State *s, int known) {
         char path[PATH_SIZE];
 
+        if (access(options.bundle, X_OK) < 0)
+                return fail("chdir %s: %s", options.bundle, error_text());
         snprintf(path, sizeof(path), "%s/fake.img", options.image_path ? options.image_path : "");
         if (access(path, R_OK) < 0)
                 return fail("criu failed: type NOTIFY errno 0\nlog file: %s", path);
@@ -1158,7 +989,7 @@ static int parse_command_line(char **argv, size_t *ret_verb) {
                 if (r != 0)
                         return r;
         }
-        options.argv = argv;
+        invocation.argv = argv;
         options.verb = argv[i] ? argv[i++] : "";
         for (*ret_verb = 0; *ret_verb < ELEMENTSOF(verb_table) && strcmp(verb_table[*ret_verb], options.verb) != 0;
              ++*ret_verb)
@@ -1178,7 +1009,15 @@ static int parse_command_line(char **argv, size_t *ret_verb) {
                 options.signal = argv[i + 1];
         if (!options.id || strchr(options.id, '/') || options.id[0] == '.')
                 return usage_error("runc: \"", options.verb, "\" requires exactly 1 argument(s)");
-        options.key = options.force ? "delete-force" : options.all ? "kill-all" : options.verb;
+        invocation.verb = options.force ? "delete-force" : options.all ? "kill-all" : options.verb;
+        invocation.id = options.id;
+        if (strcmp(options.verb, "exec") == 0 && options.pid_file) {
+                const char *name = strrchr(options.pid_file, '/') ? strrchr(options.pid_file, '/') + 1
+                                                                  : options.pid_file;
+
+                snprintf(invocation.exec_id, sizeof(invocation.exec_id), "%.*s",
+                         (int) (strstr(name, ".pid") ? (size_t) (strrchr(name, '.') - name) : strlen(name)), name);
+        }
         return 0;
 }
 
@@ -1190,12 +1029,13 @@ static int run_verb(size_t verb) {
         known = state_load(&s);
         if (known < 0 && strcmp(options.verb, "create") != 0 && strcmp(options.verb, "restore") != 0 &&
             !options.force)
-                return fail("container does not exist");
+                return strcmp(options.verb, "exec") == 0 ? fail_verb("container does not exist")
+                                                         : fail("container does not exist");
         return verb_functions[verb](&s, known);
 }
 
 int main(int argc, char *argv[]) {
-        bool recorded;
+        char control[PATH_SIZE];
         size_t verb;
         int r;
 
@@ -1207,35 +1047,17 @@ int main(int argc, char *argv[]) {
                 snprintf(control, sizeof(control), "%s", getenv("FAKE_RUNTIME_CONTROL"));
         else
                 snprintf(control, sizeof(control), "%s/.control", options.root);
-        recorded = access(control, W_OK) == 0;
-        if (recorded) {
-                record_begin();
-                fault_load();
-        }
+        fault_load(control, &invocation);
+        fault_before();
 
-        nap(fault.sleep);
-        make_noise(STDERR_FILENO, fault.stderr_bytes);
-        make_noise(STDOUT_FILENO, fault.stdout_bytes);
-        if (fault.hang_child)
-                (void) fork();
-        if (fault.hang || fault.hang_child)
-                hang();
-        if (fault.crash)
-                raise(SIGSEGV);
-
+        if (strcmp(options.verb, "checkpoint") == 0 || strcmp(options.verb, "restore") == 0)
+                criu_log_write(strcmp(options.verb, "restore") == 0 ? "restore.log" : "dump.log");
         r = fault.exit >= 0 ? fail_injected(fault.exit) : run_verb(verb);
 
-        if (fault.say)
-                fprintf(stderr, "%s\n", fault.say);
-        nap(fault.sleep_after);
-        if (fault.hang_after)
-                hang();
-        if (fault.crash_after)
-                raise(SIGSEGV);
+        fault_after();
         if (fault.exit_after >= 0 && r == 0)
                 r = fail_injected(fault.exit_after);
         fflush(NULL);
-        if (recorded)
-                record_end(r);
+        fault_record_end(&invocation, r);
         return r;
 }

@@ -2,211 +2,12 @@
 
 /* Control groups: real ones, made below our own in whatever hierarchies this machine has, and removed again. */
 
-#include "world.h"
+#include "cgroups.h"
 
 #include "host/cgroup.h"
 #include "host/job.h"
 #include "host/pid.h"
 #include "util/strv.h"
-
-#include <linux/magic.h>
-#include <sys/vfs.h>
-
-/* --- vocabulary ------------------------------------------------------------------------------------------------- */
-
-/* A hierarchy in which we may make cgroups. Those of the tests lie below our own, with a name that is ours for
- * certain. */
-typedef struct Hierarchy {
-        const char *controllers; /* as in /proc/PID/cgroup */
-        char *directory;         /* of our own cgroup */
-        char *path;              /* the same as in /proc/PID/cgroup */
-} Hierarchy;
-
-static void hierarchy_done(Hierarchy *h) {
-        free(h->directory);
-        free(h->path);
-}
-
-static char *cgroup_name(const char *name) {
-        char *s = NULL;
-
-        assert_true(asprintf(&s, "monoshim-test-%d%s%s", getpid(), name[0] ? "/" : "", name) > 0);
-        return s;
-}
-
-static char *cgroup_directory(const Hierarchy *h, const char *name) {
-        _cleanup_(freep) char *tail = cgroup_name(name);
-        char *s = NULL;
-
-        assert_true(asprintf(&s, "%s/%s", h->directory, tail) > 0);
-        return s;
-}
-
-/* What /proc/PID/cgroup says of it. */
-static char *cgroup_path(const Hierarchy *h, const char *name) {
-        _cleanup_(freep) char *tail = cgroup_name(name);
-        char *s = NULL;
-
-        assert_true(asprintf(&s, "%s/%s", streq(h->path, "/") ? "" : h->path, tail) > 0);
-        return s;
-}
-
-static bool given_hierarchy(const char *controllers, const char *mount_point, Hierarchy *ret) {
-        _cleanup_(cgroup_membership_done) CgroupMembership own = {};
-        _cleanup_(freep) char *probe = NULL;
-        Hierarchy h = { .controllers = controllers };
-        const char *path;
-        struct statfs fs;
-
-        assert_int_equal(cgroup_membership_read(getpid(), &own), 0);
-        path = cgroup_membership_get(&own, controllers);
-        if (!path || statfs(mount_point, &fs) < 0)
-                return false;
-        if (fs.f_type != (controllers[0] ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC))
-                return false;
-
-        h.path = strdup(path);
-        assert_true(asprintf(&h.directory, "%s%s", mount_point, streq(path, "/") ? "" : path) > 0);
-        probe = cgroup_directory(&h, "");
-        if (mkdir(probe, 0755) < 0) {
-                hierarchy_done(&h);
-                return false;
-        }
-        assert_int_equal(rmdir(probe), 0);
-        *ret = h;
-        return true;
-}
-
-/* Any, since for most cases one is as good as the other. */
-static bool given_any_hierarchy(Hierarchy *ret) {
-        return given_hierarchy("pids", "/sys/fs/cgroup/pids", ret) || given_hierarchy("", "/sys/fs/cgroup", ret) ||
-               given_hierarchy("", "/sys/fs/cgroup/unified", ret) ||
-               given_hierarchy("memory", "/sys/fs/cgroup/memory", ret);
-}
-
-static void needs_cgroups(bool has) {
-        if (!has) {
-                print_message("no cgroup can be made here: needs root\n");
-                skip();
-        }
-}
-
-/* Those that have been made, so that a case that fails leaves nothing behind either. */
-static char *made[16];
-static size_t n_made;
-
-static void given_cgroup(const Hierarchy *h, const char *name) {
-        char *directory = cgroup_directory(h, name);
-
-        assert_in_range(n_made, 0, ELEMENTSOF(made) - 1);
-        made[n_made++] = directory;
-        assert_int_equal(mkdir(directory, 0755), 0);
-}
-
-/* Whatever is still there: thaws it, and kills who is in it. */
-static void clear_out(const char *directory) {
-        static const char *const thaw[][2] = { { "freezer.state", "THAWED" }, { "cgroup.freeze", "0" } };
-        _cleanup_(freep) char *procs = NULL;
-        pid_t pid;
-        FILE *f;
-
-        for (size_t i = 0; i < ELEMENTSOF(thaw); i++) {
-                _cleanup_(freep) char *path = NULL;
-                int fd;
-
-                assert_true(asprintf(&path, "%s/%s", directory, thaw[i][0]) > 0);
-                fd = open(path, O_WRONLY | O_CLOEXEC);
-                if (fd >= 0) {
-                        (void) !write(fd, thaw[i][1], strlen(thaw[i][1]));
-                        (void) close(fd);
-                }
-        }
-
-        assert_true(asprintf(&procs, "%s/cgroup.procs", directory) > 0);
-        f = fopen(procs, "re");
-        if (!f)
-                return;
-        while (fscanf(f, "%d", &pid) == 1)
-                (void) kill(pid, SIGKILL);
-        (void) fclose(f);
-}
-
-static void write_to(const char *directory, const char *attribute, const char *text) {
-        _cleanup_(freep) char *path = NULL;
-        int fd;
-
-        assert_true(asprintf(&path, "%s/%s", directory, attribute) > 0);
-        fd = open(path, O_WRONLY | O_CLOEXEC);
-        assert_true(fd >= 0);
-        assert_int_equal(write(fd, text, strlen(text)), (ssize_t) strlen(text));
-        assert_int_equal(close(fd), 0);
-}
-
-static void when_moved(const Hierarchy *h, const char *name, pid_t pid) {
-        _cleanup_(freep) char *directory = cgroup_directory(h, name);
-        char text[16];
-
-        (void) snprintf(text, sizeof(text), "%d", pid);
-        write_to(directory, "cgroup.procs", text);
-}
-
-/* A process that does nothing, and has this many descendants in a line below it: pids[0] is the first. */
-static void given_family(pid_t *pids, size_t n) {
-        int news[2];
-
-        assert_int_equal(pipe2(news, O_CLOEXEC), 0);
-        pids[0] = fork_child();
-        if (pids[0] == 0) {
-                for (size_t i = 1; i < n; i++) {
-                        pid_t pid = fork_child();
-
-                        if (pid > 0)
-                                break;
-                        pid = getpid();
-                        if (write(news[1], &pid, sizeof(pid)) != sizeof(pid))
-                                _exit(1);
-                }
-                for (;;)
-                        (void) pause();
-        }
-        assert_true(pids[0] > 0);
-        for (size_t i = 1; i < n; i++)
-                assert_int_equal(read(news[0], &pids[i], sizeof(pids[i])), sizeof(pids[i]));
-        assert_int_equal(close(news[0]) | close(news[1]), 0);
-}
-
-static void when_killed(World *world, const pid_t *pids, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                assert_int_equal(kill(pids[i], SIGKILL), 0);
-        world_run_until_no_children(world);
-}
-
-static bool directory_exists(const char *path) {
-        return access(path, F_OK) >= 0;
-}
-
-/* A cgroup of v1 can still be busy for a moment after its last process has been reaped. */
-static bool cgroup_is_removed(void *path) {
-        return rmdir(path) >= 0 || errno == ENOENT;
-}
-
-static void then_removable(World *world, const Hierarchy *h, const char *name) {
-        _cleanup_(freep) char *directory = cgroup_directory(h, name);
-
-        world_run_until(world, cgroup_is_removed, directory);
-}
-
-static int end(void **state) {
-        for (size_t i = 0; i < n_made; i++)
-                clear_out(made[i]);
-        if (n_made > 0)
-                world_run_until_no_children(*state);
-        while (n_made > 0) {
-                world_run_until(*state, cgroup_is_removed, made[--n_made]);
-                made[n_made] = mfree(made[n_made]);
-        }
-        return world_end(state);
-}
 
 /* --- membership ------------------------------------------------------------------------------------------------- */
 
@@ -308,6 +109,97 @@ static void test_of_several_cgroups_the_most_telling_is_taken(void **state) {
         then_removable(*state, &pids, "below");
         then_removable(*state, &pids, "");
         then_removable(*state, &memory, "");
+}
+
+/* --- a container's directory ------------------------------------------------------------------------------------ */
+
+static void test_a_cgroup_of_its_own_is_found_by_its_controller(void **state) {
+        _cleanup_(cgroup_membership_done) CgroupMembership own = {}, its = {};
+        _cleanup_(freep) char *expected = NULL, *found = NULL, *inner = NULL;
+        _cleanup_(hierarchy_done) Hierarchy h = {};
+        pid_t pid;
+
+        needs_cgroups(given_any_hierarchy(&h));
+        given_cgroup(&h, "");
+        given_cgroup(&h, "inner");
+        given_family(&pid, 1);
+        assert_int_equal(cgroup_membership_read(getpid(), &own), 0);
+
+        /* Shared with us. */
+        assert_int_equal(cgroup_membership_read(pid, &its), 0);
+        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, NULL, &found), -ENOENT);
+        cgroup_membership_done(&its);
+
+        /* As it is; and with the container's own given, that one, if it is above. */
+        when_moved(&h, "inner", pid);
+        assert_int_equal(cgroup_membership_read(pid, &its), 0);
+        inner = cgroup_directory(&h, "inner");
+        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, NULL, &found), 0);
+        assert_string_equal(found, inner);
+        free(found);
+        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, "", &found), 0);
+        assert_string_equal(found, inner);
+        free(found);
+        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, "/some/where/else", &found), 0);
+        assert_string_equal(found, inner);
+        free(found);
+        found = cgroup_path(&h, "");
+        expected = TAKE_PTR(found);
+        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, expected, &found), 0);
+        free(expected);
+        expected = cgroup_directory(&h, "");
+        assert_string_equal(found, expected);
+
+        when_killed(*state, &pid, 1);
+        then_removable(*state, &h, "inner");
+        then_removable(*state, &h, "");
+}
+
+static void test_what_is_above_us_is_no_containers(void **state) {
+        static CgroupEntry ours[] = { { "memory", "/a/b" }, { "", "/a/b" } };
+        static const char *const theirs[] = { "/", "/a", "/a/b" };
+        const CgroupMembership own = { .entries = ours, .n_entries = ELEMENTSOF(ours) };
+        char *found = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(theirs); i++) {
+                CgroupEntry e[] = { { "memory", (char *) theirs[i] }, { "", (char *) theirs[i] } };
+                const CgroupMembership its = { .entries = e, .n_entries = ELEMENTSOF(e) };
+
+                assert_int_equal(cgroup_get_directory_of(&its, &own, "memory", NULL, &found), -ENOENT);
+                assert_int_equal(cgroup_get_directory_of(&its, &own, "", NULL, &found), -ENOENT);
+                assert_int_equal(cgroup_get_directory_of(&its, &own, "pids", NULL, &found), -ENOENT);
+        }
+        assert_null(found);
+}
+
+static void test_a_number_is_found_behind_its_key(void **state) {
+        static const struct {
+                const char *text, *key;
+                int result;
+                uint64_t value;
+        } table[] = {
+                { "low 0\noom 2\noom_kill 7\n", "oom_kill", 0, 7 },
+                { "low 0\noom 2\noom_kill 7\n", "oom", 0, 2 },
+                { "oom_kill_disable 1\nunder_oom 0\noom_kill 3", "oom_kill", 0, 3 },
+                { "oom_group_kill 1\n", "oom_kill", -ENODATA, 0 },
+                { "x oom_kill 1\n", "oom_kill", -ENODATA, 0 },
+                { "", "oom_kill", -ENODATA, 0 },
+                { "\n\noom_kill 1\n", "oom_kill", 0, 1 },
+                { "oom_kill 18446744073709551615\n", "oom_kill", 0, UINT64_MAX },
+                { "oom_kill 18446744073709551616\n", "oom_kill", -EBADMSG, 0 },
+                { "oom_kill x\n", "oom_kill", -EBADMSG, 0 },
+                { "oom_kill \n", "oom_kill", -EBADMSG, 0 },
+                { "oom_kill 1 2\n", "oom_kill", -EBADMSG, 0 },
+                { "oom_kill 0000000000000000000000000000000000001\n", "oom_kill", -EBADMSG, 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                uint64_t value = 0;
+
+                print_message("# case %zu\n", i);
+                assert_int_equal(cgroup_get_keyed(table[i].text, table[i].key, &value), table[i].result);
+                assert_true(value == table[i].value);
+        }
 }
 
 /* --- what a runtime has made ------------------------------------------------------------------------------------ */
@@ -576,7 +468,7 @@ static void test_the_freezer_of_cgroup_v2_shows(void **state) {
         then_freezing_shows(*state, &h, "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1\n");
 }
 
-#define CASE(f) cmocka_unit_test_setup_teardown(f, world_begin, end)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, world_begin, cgroups_end)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
@@ -584,6 +476,9 @@ int main(void) {
                 CASE(test_nobody_is_in_no_cgroup),
                 CASE(test_the_cgroup_of_a_process_is_the_one_that_is_not_ours),
                 CASE(test_of_several_cgroups_the_most_telling_is_taken),
+                CASE(test_a_cgroup_of_its_own_is_found_by_its_controller),
+                CASE(test_what_is_above_us_is_no_containers),
+                CASE(test_a_number_is_found_behind_its_key),
                 CASE(test_the_cgroups_of_descendants_are_listed_but_not_those_of_the_runtime),
                 CASE(test_each_hierarchy_is_listed_where_it_is_mounted),
                 CASE(test_empty_cgroups_go_deepest_first_and_others_stay),

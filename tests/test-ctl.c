@@ -4,13 +4,18 @@
 
 #include "ctl/client.h"
 #include "ctl/container-ref.h"
+#include "ctl/detach-keys.h"
 #include "ctl/event-print.h"
 #include "ctl/format.h"
 #include "ctl/nearest.h"
+#include "ctl/process-spec.h"
+#include "ctl/quantity.h"
 #include "ctl/report.h"
+#include "ctl/resources.h"
 #include "ctl/signal-name.h"
 #include "ctl/table.h"
 #include "ctl/value.h"
+#include "util/strv.h"
 
 #include <getopt.h>
 #include <limits.h>
@@ -478,6 +483,327 @@ static void test_events_are_chosen_by_namespace_or_by_container(void **state) {
         container_refs_done(&refs);
 }
 
+/* -- amounts
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void test_bytes_have_units(void **state) {
+        static const struct {
+                const char *text;
+                int64_t bytes;
+        } cases[] = {
+                { "0", 0 },
+                { "4096", 4096 },
+                { "1B", 1 },
+                { "64K", 64 << 10 },
+                { "64k", 64 << 10 },
+                { "64KB", 64 << 10 },
+                { "64KiB", 64 << 10 },
+                { "512M", INT64_C(512) << 20 },
+                { "1.5G", INT64_C(3) << 29 },
+                { "0.25T", INT64_C(1) << 38 },
+                { "1.000001K", 1024 },
+                { "2P", INT64_C(2) << 50 },
+                { "8191P", INT64_C(8191) << 50 },
+                { "9223372036854775807", INT64_MAX },
+                { "max", QUANTITY_UNLIMITED },
+                { "unlimited", QUANTITY_UNLIMITED },
+                { "-1", QUANTITY_UNLIMITED },
+        };
+        int64_t bytes;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                if (quantity_parse_bytes(cases[i].text, &bytes) != 0)
+                        fail_msg("\"%s\" was refused", cases[i].text);
+                assert_int_equal(bytes, cases[i].bytes);
+        }
+}
+
+static void test_what_are_no_bytes_is_refused(void **state) {
+        static const char *const wrong[] = { "",   "M",   "-2",  "+1",   " 1",    "1 ",  "1X",  "1MM",   "1 M",
+                                             "1.", ".5M", "1.5", "1.5B", "1..5M", "0x9", "1e3", "1KiBi", "infinity" };
+        int64_t bytes = 42;
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                if (quantity_parse_bytes(wrong[i], &bytes) != -EINVAL)
+                        fail_msg("\"%s\" was taken for %lld", wrong[i], (long long) bytes);
+        assert_int_equal(quantity_parse_bytes("9223372036854775808", &bytes), -ERANGE);
+        assert_int_equal(quantity_parse_bytes("8192P", &bytes), -ERANGE);
+        assert_int_equal(quantity_parse_bytes("18014398509481984K", &bytes), -ERANGE);
+        assert_int_equal(bytes, 42);
+}
+
+static void test_cpus_become_a_quota(void **state) {
+        static const struct {
+                const char *text;
+                int r;
+                int64_t quota;
+        } cases[] = {
+                { "1", 0, 100000 },           { "0.5", 0, 50000 },
+                { "1.5", 0, 150000 },         { "64", 0, 6400000 },
+                { "0.01", 0, 1000 },          { "2.25", 0, 225000 },
+                { "0.333333", 0, 33333 },     { "max", 0, QUANTITY_UNLIMITED },
+                { "0", -ERANGE, 0 },          { "0.009", -ERANGE, 0 },
+                { "4294967296", -ERANGE, 0 }, { "", -EINVAL, 0 },
+                { "1.", -EINVAL, 0 },         { "-0.5", -EINVAL, 0 },
+                { "1M", -EINVAL, 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                int64_t quota = 0;
+
+                assert_int_equal(quantity_parse_cpus(cases[i].text, &quota), cases[i].r);
+                assert_int_equal(quota, cases[i].quota);
+        }
+}
+
+static void test_users_are_numbers(void **state) {
+        static const char *const wrong[] = { "",      ":",  "1:",         ":1",           "root",
+                                             "1:2:3", "-1", "4294967295", "0:4294967295", " 1" };
+        uint32_t uid = 7, gid = 8;
+
+        assert_int_equal(quantity_parse_user("1000", &uid, &gid), 0);
+        assert_int_equal(uid, 1000);
+        assert_int_equal(gid, 8);
+        assert_int_equal(quantity_parse_user("0:4294967294", &uid, &gid), 0);
+        assert_int_equal(uid, 0);
+        assert_int_equal(gid, 4294967294u);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                assert_int_equal(quantity_parse_user(wrong[i], &uid, &gid), -EINVAL);
+        assert_int_equal(gid, 4294967294u);
+}
+
+static void test_bytes_are_shown_short(void **state) {
+        static const struct {
+                uint64_t bytes;
+                const char *text;
+        } cases[] = {
+                { 0, "0B" },           { 1023, "1023B" },          { 1024, "1.0K" },    { 10239, "9.9K" },
+                { 10240, "10K" },      { (1 << 20) - 1, "1023K" }, { 1 << 20, "1.0M" }, { UINT64_C(3) << 29, "1.5G" },
+                { UINT64_MAX, "15E" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(freep) char *text = format_bytes(cases[i].bytes);
+
+                assert_string_equal(text, cases[i].text);
+        }
+}
+
+static void assert_resources(const char *expected, ...) {
+        _cleanup_(freep) char *text = NULL;
+        Resources resources = {};
+        const char *value;
+        va_list ap;
+
+        va_start(ap, expected);
+        while ((value = va_arg(ap, const char *)))
+                assert_int_equal(resources_take(&resources, va_arg(ap, int), value), 0);
+        va_end(ap);
+        assert_int_equal(resources_are_empty(&resources), streq(expected, "{}"));
+        assert_int_equal(resources_write(&resources, &text), 0);
+        assert_string_equal(text, expected);
+}
+
+static void test_resources_are_those_of_oci(void **state) {
+        Resources resources = {};
+
+        assert_resources("{}", NULL);
+        assert_resources("{\"memory\":{\"limit\":1048576}}", "1M", RESOURCE_MEMORY, NULL);
+        assert_resources(
+                "{\"memory\":{\"limit\":1,\"swap\":-1,\"reservation\":2},\"cpu\":{\"shares\":512,\"cpus\":\"0-1\",\"mems\":\"0\"},"
+                "\"pids\":{\"limit\":-1},\"blockIO\":{\"weight\":100}}",
+                "100", RESOURCE_BLKIO_WEIGHT, "max", RESOURCE_PIDS_LIMIT, "0", RESOURCE_CPUSET_MEMS, "0-1",
+                RESOURCE_CPUSET_CPUS, "512", RESOURCE_CPU_SHARES, "2", RESOURCE_MEMORY_RESERVATION, "max",
+                RESOURCE_MEMORY_SWAP, "1", RESOURCE_MEMORY, NULL);
+        assert_resources("{\"cpu\":{\"quota\":150000,\"period\":100000}}", "1.5", RESOURCE_CPUS, NULL);
+        assert_resources("{\"cpu\":{\"quota\":7,\"period\":100000}}", "1.5", RESOURCE_CPUS, "7", RESOURCE_CPU_QUOTA,
+                         NULL);
+
+        assert_int_equal(resources_take(&resources, RESOURCE_CPU_SHARES, "max"), -EINVAL);
+        assert_int_equal(resources_take(&resources, RESOURCE_CPUSET_CPUS, "0;1"), -EINVAL);
+        assert_int_equal(resources_take(&resources, RESOURCE_CPUSET_CPUS, ""), -EINVAL);
+        assert_int_equal(resources_take(&resources, RESOURCE_CPUS, "0"), -ERANGE);
+        assert_true(resources_are_empty(&resources));
+}
+
+/* -- detaching
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void test_keys_are_characters_and_controls(void **state) {
+        static const char *const wrong[] = { ",",
+                                             "a,",
+                                             ",a",
+                                             "ab",
+                                             "ctrl-",
+                                             "ctrl-ab",
+                                             "ctrl-1",
+                                             "ctrl-\x7f",
+                                             "^p",
+                                             "ctrl-a,,",
+                                             "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q" };
+        DetachKeys k = {};
+
+        assert_int_equal(detach_keys_parse(&k, DETACH_KEYS_DEFAULT), 0);
+        assert_int_equal(k.n_keys, 2);
+        assert_memory_equal(k.keys, "\x10\x11", 2);
+        assert_int_equal(detach_keys_parse(&k, "~,.,ctrl-A,ctrl-@,ctrl-[,ctrl-_,ctrl-\\"), 0);
+        assert_int_equal(k.n_keys, 7);
+        assert_memory_equal(k.keys, "~.\x01\x00\x1b\x1f\x1c", 7);
+
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++)
+                if (detach_keys_parse(&k, wrong[i]) != -EINVAL)
+                        fail_msg("\"%s\" was taken", wrong[i]);
+        assert_int_equal(k.n_keys, 7);
+        assert_int_equal(detach_keys_parse(&k, ""), 0);
+        assert_int_equal(k.n_keys, 0);
+}
+
+/* Types 'typed' in pieces of 'step' bytes, and compares what has been passed on. */
+static void assert_passed(const char *keys, const char *typed, size_t step, const char *passed, bool detached) {
+        size_t n_typed = strlen(typed), n_passed = 0;
+        bool done = false;
+        uint8_t out[256];
+        DetachKeys k;
+
+        assert_int_equal(detach_keys_parse(&k, keys), 0);
+        for (size_t i = 0; i < n_typed && !done; i += step) {
+                size_t size = n_typed - i < step ? n_typed - i : step, n = SIZE_MAX;
+
+                done = detach_keys_filter(&k, (const uint8_t *) typed + i, size, out + n_passed, &n);
+                assert_true(n <= size + DETACH_KEYS_MAX);
+                n_passed += n;
+        }
+        assert_int_equal(done, detached);
+        assert_int_equal(n_passed, strlen(passed));
+        assert_memory_equal(out, passed, n_passed);
+}
+
+static void test_keys_are_found_wherever_they_are(void **state) {
+        static const struct {
+                const char *keys, *typed, *passed;
+                bool detached;
+        } cases[] = {
+                { "ctrl-p,ctrl-q", "abc", "abc", false },
+                { "ctrl-p,ctrl-q", "ab\x10\x11" "cd", "ab", true },
+                { "ctrl-p,ctrl-q", "\x10x\x11", "\x10x\x11", false },
+                { "ctrl-p,ctrl-q", "\x10\x10\x11", "\x10", true },
+                { "ctrl-p,ctrl-q", "\x10\x10\x10x", "\x10\x10\x10x", false },
+                { "ctrl-p,ctrl-q", "x\x10", "x", false }, /* kept back until it is known what follows */
+                { "a,a,b", "aaab", "a", true },
+                { "a,b,a,c", "ababac", "ab", true },
+                { "a,b,a,c", "abab", "ab", false },
+                { "a,b,a,c", "abad", "abad", false },
+                { "a", "xa", "x", true },
+                { "", "\x10\x11", "\x10\x11", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                for (size_t step = 1; step < 8; step++)
+                        assert_passed(cases[i].keys, cases[i].typed, step, cases[i].passed, cases[i].detached);
+}
+
+/* -- processes
+ * ---------------------------------------------------------------------------------------------------- */
+
+static char *given_process(const ProcessSpec *spec, const char *model) {
+        _cleanup_(json_freep) Json tree = NULL;
+        char *text = NULL;
+
+        if (model)
+                assert_int_equal(json_parse(model, strlen(model), &tree, NULL), 0);
+        assert_int_equal(process_spec_write(spec, tree, &text), 0);
+        return text;
+}
+
+#define MODEL \
+        "{\"terminal\":true,\"consoleSize\":{\"width\":1,\"height\":2},\"user\":{\"uid\":5,\"gid\":6,\"additionalGids\":[7]},\"args\":[\"init\"]," \
+        "\"env\":[\"PATH=/bin\",\"TERM=dumb\",\"A=1\"],\"cwd\":\"/w\",\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"]}," \
+        "\"rlimits\":[{\"type\":\"RLIMIT_CORE\",\"hard\":18446744073709551615,\"soft\":0}],\"noNewPrivileges\":true}"
+
+static void test_a_process_is_like_its_model(void **state) {
+        char *args[] = { (char *) "ls", (char *) "-l", NULL };
+        _cleanup_(freep) char *text = given_process(&(ProcessSpec) { .args = args }, MODEL), *same = NULL;
+
+        assert_string_equal(
+                text,
+                "{\"terminal\":false,\"user\":{\"uid\":5,\"gid\":6,\"additionalGids\":[7]},\"args\":[\"ls\",\"-l\"],"
+                "\"env\":[\"PATH=/bin\",\"TERM=dumb\",\"A=1\"],\"cwd\":\"/w\","
+                "\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"]},"
+                "\"rlimits\":[{\"type\":\"RLIMIT_CORE\",\"hard\":18446744073709551615,\"soft\":0}],"
+                "\"noNewPrivileges\":true}");
+        same = given_process(&(ProcessSpec) {}, MODEL);
+        assert_non_null(strstr(same, "\"args\":[\"init\"]"));
+}
+
+static void test_a_process_is_what_the_command_line_says(void **state) {
+        _cleanup_(strv_freep) char **env = NULL;
+        char *args[] = { (char *) "sh", NULL };
+        _cleanup_(freep) char *text = NULL, *root = NULL;
+
+        assert_int_equal(process_spec_add_env(&env, "A=2"), 0);
+        assert_int_equal(process_spec_add_env(&env, "AA="), 0);
+        assert_int_equal(process_spec_add_env(&env, "A=3=4"), 0);
+        assert_int_equal(setenv("TEST_CTL_OURS", "o", true), 0);
+        assert_int_equal(unsetenv("TEST_CTL_NOBODYS"), 0);
+        assert_int_equal(process_spec_add_env(&env, "TEST_CTL_OURS"), 0);
+        assert_int_equal(process_spec_add_env(&env, "TEST_CTL_NOBODYS"), 0);
+        assert_int_equal(process_spec_add_env(&env, ""), -EINVAL);
+        assert_int_equal(process_spec_add_env(&env, "=x"), -EINVAL);
+
+        text = given_process(&(ProcessSpec) { .args = args,
+                                              .env = env,
+                                              .cwd = "/x",
+                                              .user = true,
+                                              .uid = 1000,
+                                              .terminal = true,
+                                              .term = "xterm" },
+                             MODEL);
+        assert_non_null(strstr(
+                text, "{\"terminal\":true,\"user\":{\"uid\":1000,\"gid\":6},\"args\":[\"sh\"],"
+                      "\"env\":[\"PATH=/bin\",\"TERM=xterm\",\"A=3=4\",\"AA=\",\"TEST_CTL_OURS=o\"],\"cwd\":\"/x\","
+                      "\"capabilities\":{\"bounding\":[\"CAP_KILL\"]},\"rlimits\""));
+
+        /* Becoming root, or who one is already, takes nothing away. */
+        root = given_process(&(ProcessSpec) { .args = args, .user = true, .group = true, .uid = 0, .gid = 9 }, MODEL);
+        assert_non_null(strstr(root, "\"user\":{\"uid\":0,\"gid\":9}"));
+        assert_non_null(strstr(root, "\"effective\":[\"CAP_KILL\"]"));
+}
+
+static void test_a_process_without_a_model_is_roots(void **state) {
+        char *args[] = { (char *) "sh", NULL }, *odd[] = { (char *) "\xff", NULL };
+        char *term[] = { (char *) "TERM=mine", NULL };
+        _cleanup_(freep) char *text = NULL, *user = NULL, *none = NULL;
+
+        text = given_process(&(ProcessSpec) { .args = args, .env = term, .terminal = true, .term = "xterm" }, NULL);
+        assert_string_equal(
+                text, "{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"sh\"],"
+                      "\"env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\",\"TERM=mine\"],"
+                      "\"cwd\":\"/\"}");
+        user = given_process(&(ProcessSpec) { .args = args, .user = true, .uid = 5 }, NULL);
+        assert_non_null(strstr(user, "\"capabilities\":{}"));
+        assert_int_equal(process_spec_write(&(ProcessSpec) {}, NULL, &none), -EINVAL);
+        assert_int_equal(process_spec_write(&(ProcessSpec) { .args = odd }, NULL, &none), -EILSEQ);
+        assert_null(none);
+}
+
+static void test_a_process_in_a_container_has_a_path(void **state) {
+        Settings s = { .ns = "default" };
+        ContainerRef ref = {}, process = {};
+        _cleanup_(freep) char *reason = NULL;
+
+        assert_int_equal(container_ref_parse(&ref, &s, "web", &reason), 0);
+        assert_int_equal(container_ref_process(&ref, "sh-1", &process, &reason), 0);
+        assert_string_equal(process.ns, "default");
+        assert_string_equal(process.id, "web/sh-1");
+        assert_string_equal(process.path, "/org/monoshim1/container/default/web/process/sh_2d1");
+        container_ref_done(&process);
+
+        assert_int_equal(container_ref_process(&ref, "a/b", &process, &reason), -EINVAL);
+        assert_non_null(reason);
+        assert_null(process.path);
+        container_ref_done(&ref);
+}
+
 /* -- errors
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -534,6 +860,18 @@ int main(void) {
                 cmocka_unit_test(test_a_container_is_in_the_chosen_namespace_or_says_its_own),
                 cmocka_unit_test(test_what_cannot_be_a_container_is_refused_with_the_reason),
                 cmocka_unit_test(test_events_are_chosen_by_namespace_or_by_container),
+                cmocka_unit_test(test_bytes_have_units),
+                cmocka_unit_test(test_what_are_no_bytes_is_refused),
+                cmocka_unit_test(test_cpus_become_a_quota),
+                cmocka_unit_test(test_users_are_numbers),
+                cmocka_unit_test(test_bytes_are_shown_short),
+                cmocka_unit_test(test_resources_are_those_of_oci),
+                cmocka_unit_test(test_keys_are_characters_and_controls),
+                cmocka_unit_test(test_keys_are_found_wherever_they_are),
+                cmocka_unit_test(test_a_process_is_like_its_model),
+                cmocka_unit_test(test_a_process_is_what_the_command_line_says),
+                cmocka_unit_test(test_a_process_without_a_model_is_roots),
+                cmocka_unit_test(test_a_process_in_a_container_has_a_path),
                 cmocka_unit_test(test_usual_causes_come_with_a_hint),
                 cmocka_unit_test(test_a_lost_daemon_is_told_from_one_that_refuses),
         };

@@ -192,6 +192,7 @@ static void test_stat_is_not_deceived_by_a_name(void **state) {
                 assert_int_equal(pid_read_stat(getpid(), &st), 0);
                 assert_int_equal(st.parent, getppid());
                 assert_int_equal(st.state, 'R');
+                assert_false(st.exiting);
         }
         assert_int_equal(prctl(PR_SET_NAME, before), 0);
 }
@@ -208,6 +209,7 @@ static void test_stat_of_a_zombie_holds_its_wait_status(void **state) {
         when_it_leaves(pid);
         assert_int_equal(pid_read_stat(pid, &st), 0);
         assert_int_equal(st.state, 'Z');
+        assert_true(st.exiting);
         assert_int_equal(st.exit_code, W_EXITCODE(42, 0));
         when_it_is_reaped(pid);
 

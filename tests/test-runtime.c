@@ -22,7 +22,8 @@ static const Runtime runtime = {
         .id = "web",
 };
 
-#define GLOBAL "runc --root /run/monoshim/runtime/ns --log /run/monoshim/state/ns/web/log.json --log-format json "
+#define FLAGS " --root /run/monoshim/runtime/ns --log /run/monoshim/state/ns/web/log.json --log-format json "
+#define GLOBAL "runc" FLAGS
 
 /* ---- command lines ---- */
 
@@ -52,6 +53,14 @@ static void each_verb_has_its_command_line(void **state) {
         then_argv_is(v, GLOBAL "kill --all web 9");
         assert_int_equal(runtime_kill_argv(&runtime, 64, false, &v), 0);
         then_argv_is(v, GLOBAL "kill web 64");
+        assert_int_equal(runtime_pause_argv(&runtime, &v), 0);
+        then_argv_is(v, GLOBAL "pause web");
+        assert_int_equal(runtime_resume_argv(&runtime, &v), 0);
+        then_argv_is(v, GLOBAL "resume web");
+        assert_int_equal(runtime_ps_argv(&runtime, &v), 0);
+        then_argv_is(v, GLOBAL "ps --format json web");
+        assert_int_equal(runtime_update_argv(&runtime, &v), 0);
+        then_argv_is(v, GLOBAL "update --resources=- web");
 }
 
 static void create_has_its_options_in_order(void **state) {
@@ -72,6 +81,108 @@ static void create_has_its_options_in_order(void **state) {
                                "--no-new-keyring web");
 }
 
+static void exec_has_its_options_in_order(void **state) {
+        RuntimeExecOptions o = { .process_file = "/proc/self/fd/3", .pid_file = "/s/exec/sh.pid" };
+        char **v = NULL;
+
+        assert_int_equal(runtime_exec_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "exec --process /proc/self/fd/3 --detach --pid-file /s/exec/sh.pid web");
+
+        o.console_socket = "/tmp/pty.sock";
+        assert_int_equal(runtime_exec_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "exec --process /proc/self/fd/3 --console-socket /tmp/pty.sock --detach "
+                               "--pid-file /s/exec/sh.pid web");
+}
+
+static void checkpoint_has_its_options_in_order(void **state) {
+        RuntimeCheckpointOptions o = { .image_path = "/i", .work_path = "/w" };
+        static char *none[] = { NULL }, *both[] = { (char *) "network", (char *) "ipc", NULL };
+        char **v = NULL;
+
+        assert_int_equal(runtime_checkpoint_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "checkpoint --image-path /i --work-path /w web");
+
+        o.empty_namespaces = none;
+        o.leave_running = true;
+        assert_int_equal(runtime_checkpoint_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "checkpoint --image-path /i --work-path /w --leave-running web");
+
+        o.parent_path = "../parent";
+        o.open_tcp = o.external_unix_sockets = o.terminal = o.file_locks = true;
+        o.empty_namespaces = both;
+        assert_int_equal(runtime_checkpoint_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "checkpoint --image-path /i --work-path /w --parent-path ../parent --tcp-established "
+                               "--ext-unix-sk --shell-job --file-locks --empty-ns network --empty-ns ipc "
+                               "--leave-running web");
+}
+
+static void each_checkpoint_option_has_its_own_flag(void **state) {
+        static const struct {
+                RuntimeCheckpointOptions o;
+                const char *flag;
+        } table[] = {
+                { { .open_tcp = true }, "--tcp-established" },
+                { { .external_unix_sockets = true }, "--ext-unix-sk" },
+                { { .terminal = true }, "--shell-job" },
+                { { .file_locks = true }, "--file-locks" },
+                { { .leave_running = true }, "--leave-running" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                RuntimeCheckpointOptions o = table[i].o;
+                char **v = NULL, expected[512];
+
+                o.image_path = "/i";
+                o.work_path = "/w";
+                assert_int_equal(runtime_checkpoint_argv(&runtime, &o, &v), 0);
+                (void) snprintf(expected, sizeof(expected), GLOBAL "checkpoint --image-path /i --work-path /w %s web",
+                                table[i].flag);
+                then_argv_is(v, expected);
+        }
+}
+
+static void restore_has_its_options_in_order(void **state) {
+        RuntimeRestoreOptions o = { .image_path = "/i", .work_path = "/w", .bundle = "/b", .pid_file = "/s/init.pid" };
+        char **v = NULL;
+
+        assert_int_equal(runtime_restore_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "restore --image-path /i --work-path /w --detach --pid-file /s/init.pid -no-subreaper "
+                               "--bundle /b web");
+
+        o.console_socket = "/tmp/pty.sock";
+        o.no_pivot = true;
+        assert_int_equal(runtime_restore_argv(&runtime, &o, &v), 0);
+        then_argv_is(v, GLOBAL "restore --image-path /i --work-path /w --detach --pid-file /s/init.pid "
+                               "--console-socket /tmp/pty.sock --no-pivot -no-subreaper --bundle /b web");
+}
+
+static void crun_is_not_told_what_it_does_not_know(void **state) {
+        static const struct {
+                const char *command;
+                bool knows;
+        } table[] = {
+                { "crun", false },
+                { "/usr/bin/crun", false },
+                { "/opt/crun-1.21/bin/crun-static", false },
+                { "/opt/crun/runc", true },
+                { "/usr/local/sbin/runc", true },
+                { "my-crun", true },
+        };
+        const RuntimeRestoreOptions o = { .image_path = "/i", .work_path = "/w", .bundle = "/b", .pid_file = "/p" };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char **v = NULL, expected[512];
+                Runtime other = runtime;
+
+                other.command = table[i].command;
+                assert_int_equal(runtime_restore_argv(&other, &o, &v), 0);
+                (void) snprintf(expected, sizeof(expected),
+                                "%s%srestore --image-path /i --work-path /w --detach --pid-file /p %s--bundle /b web",
+                                other.command, FLAGS, table[i].knows ? "-no-subreaper " : "");
+                then_argv_is(v, expected);
+        }
+}
+
 static void systemd_cgroup_is_the_last_global_flag(void **state) {
         RuntimeCreateOptions o = { .bundle = "/b", .pid_file = "/p" };
         Runtime systemd = runtime;
@@ -84,6 +195,12 @@ static void systemd_cgroup_is_the_last_global_flag(void **state) {
         then_argv_is(v, GLOBAL "--systemd-cgroup start web");
         assert_int_equal(runtime_kill_argv(&systemd, 9, true, &v), 0);
         then_argv_is(v, GLOBAL "--systemd-cgroup kill --all web 9");
+        assert_int_equal(runtime_ps_argv(&systemd, &v), 0);
+        then_argv_is(v, GLOBAL "--systemd-cgroup ps --format json web");
+        assert_int_equal(runtime_update_argv(&systemd, &v), 0);
+        then_argv_is(v, GLOBAL "--systemd-cgroup update --resources=- web");
+        assert_int_equal(runtime_exec_argv(&systemd, &(RuntimeExecOptions) { "/x", "/p", NULL }, &v), 0);
+        then_argv_is(v, GLOBAL "--systemd-cgroup exec --process /x --detach --pid-file /p web");
 }
 
 static void a_forced_delete_has_neither_log_nor_systemd_cgroup(void **state) {
@@ -332,6 +449,71 @@ static void a_huge_message_is_cut_and_not_lost(void **state) {
         assert_in_range(strlen(text), 10000, 64 * 1024);
 }
 
+/* ---- CRIU ---- */
+
+#define CRIU_INFO "(00.000321) Found freezer cgroup\n"
+
+static void of_crius_log_the_errors_are_told(void **state) {
+        static const struct {
+                const char *log, *tail;
+        } table[] = {
+                { "", "" },
+                { "\n \n\t\n", "" },
+                { CRIU_INFO "(00.0012)      7: Error (criu/files-reg.c:1): Can't dump FIFO\n" CRIU_INFO,
+                  "Error (criu/files-reg.c:1): Can't dump FIFO" },
+                { "(00.1) Error (a.c:1): one\n" CRIU_INFO "(00.2) Error (b.c:2): two\r\n",
+                  "Error (a.c:1): one; Error (b.c:2): two" },
+                { "Error (x): 1\nError (x): 2\nError (x): 3\nError (x): 4\nError (x): 5\nError (x): 6\nError (x): 7",
+                  "Error (x): 3; Error (x): 4; Error (x): 5; Error (x): 6; Error (x): 7" },
+                { "Error (x): \x1b[31mred\xff\n", "Error (x): ?[31mred?" },
+                /* Without an error the last lines are as good as any. */
+                { "one\ntwo\n\nthree\nfour\n\n", "two; three; four" },
+                { "only", "only" },
+                { "Error: of another kind\n", "Error: of another kind" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(freep) char *tail = NULL;
+
+                print_message("# case %zu\n", i);
+                tail = runtime_criu_tail(table[i].log, strlen(table[i].log));
+                assert_string_equal(tail, table[i].tail);
+        }
+}
+
+static void of_crius_log_no_more_than_a_kilobyte_is_told(void **state) {
+        char log[5 * 410 + 1] = "", huge[5000];
+        _cleanup_(freep) char *tail = NULL, *cut = NULL;
+
+        /* Of five errors of 400 bytes the last two fit. */
+        for (size_t i = 0; i < 5; i++)
+                (void) snprintf(log + strlen(log), sizeof(log) - strlen(log), "Error (%zu) %0390d\n", i, 0);
+        tail = runtime_criu_tail(log, strlen(log));
+        assert_non_null(startswith(tail, "Error (3) 0"));
+        assert_non_null(strstr(tail, "; Error (4) 0"));
+        assert_in_range(strlen(tail), 800, 1024);
+
+        /* One that is longer in itself is cut, and not left out. */
+        memset(huge, 'x', sizeof(huge));
+        memcpy(huge, "Error (a)\nError (", 17);
+        cut = runtime_criu_tail(huge, sizeof(huge));
+        assert_non_null(startswith(cut, "Error (xxx"));
+        assert_int_equal(strlen(cut), 1024);
+}
+
+static void of_a_text_the_first_line_can_be_told(void **state) {
+        static const char *const table[][2] = {
+                { "", "" },       { NULL, "" },          { "\n\n", "" },          { "one", "one" },
+                { "one\n", "one" }, { "one\r\ntwo\n", "one" }, { "\n  \n one \ntwo", "one" }, { "a\tb\x01\nc", "a\tb?" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(freep) char *line = runtime_first_line(table[i][0]);
+
+                assert_string_equal(line, table[i][1]);
+        }
+}
+
 /* ---- what failures mean ---- */
 
 static void the_output_of_a_failed_kill_tells_what_it_means(void **state) {
@@ -372,6 +554,11 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
                 cmocka_unit_test(each_verb_has_its_command_line),
                 cmocka_unit_test(create_has_its_options_in_order),
+                cmocka_unit_test(exec_has_its_options_in_order),
+                cmocka_unit_test(checkpoint_has_its_options_in_order),
+                cmocka_unit_test(each_checkpoint_option_has_its_own_flag),
+                cmocka_unit_test(restore_has_its_options_in_order),
+                cmocka_unit_test(crun_is_not_told_what_it_does_not_know),
                 cmocka_unit_test(systemd_cgroup_is_the_last_global_flag),
                 cmocka_unit_test(a_forced_delete_has_neither_log_nor_systemd_cgroup),
                 cmocka_unit_test(the_last_error_in_the_log_counts),
@@ -384,6 +571,9 @@ int main(void) {
                 TEST(a_log_that_is_no_file_neither_blocks_nor_is_followed),
                 TEST(of_a_huge_log_only_the_end_is_read),
                 TEST(a_huge_message_is_cut_and_not_lost),
+                cmocka_unit_test(of_crius_log_the_errors_are_told),
+                cmocka_unit_test(of_crius_log_no_more_than_a_kilobyte_is_told),
+                cmocka_unit_test(of_a_text_the_first_line_can_be_told),
                 cmocka_unit_test(the_output_of_a_failed_kill_tells_what_it_means),
                 cmocka_unit_test(a_container_that_does_not_exist_is_as_good_as_deleted),
         };

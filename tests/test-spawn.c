@@ -155,31 +155,57 @@ static void test_our_own_signal_mask_is_as_it_was(void **state) {
                 assert_int_equal(sigismember(&after, s), s == SIGCHLD || s == SIGUSR2);
 }
 
-static void test_it_dies_with_us(void **state) {
-        int news[2], status;
+/* Somebody in our place, who starts a program that would live for ever, and goes. We are its subreaper. */
+static pid_t given_orphan(bool outlives_us) {
+        char *const argv[] = { (char *) "sh", (char *) "-c", (char *) "while :; do sleep 60; done", NULL };
+        const SpawnParameters p = {
+                .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF }, .outlives_us = outlives_us
+        };
         pid_t parent, orphan = 0;
+        int news[2], status;
 
-        /* Somebody in our place, who starts a program that would live for ever, and goes. */
         assert_int_equal(pipe2(news, O_CLOEXEC), 0);
         parent = fork_child();
         if (parent == 0) {
-                orphan = given_script("while :; do sleep 60; done");
+                if (spawn(&p, &orphan) < 0)
+                        _exit(1);
                 _exit(write(news[1], &orphan, sizeof(orphan)) == sizeof(orphan) ? 0 : 1);
         }
         assert_true(parent > 0);
         assert_int_equal(waitpid(parent, &status, 0), parent);
         assert_int_equal(status, 0);
         assert_int_equal(read(news[0], &orphan, sizeof(orphan)), sizeof(orphan));
+        (void) close(news[0]);
+        (void) close(news[1]);
+        return orphan;
+}
 
-        /* We are its subreaper. */
+static void test_it_dies_with_us(void **state) {
+        pid_t orphan = given_orphan(false);
+        int status;
+
         assert_int_equal(waitpid(orphan, &status, 0), orphan);
         assert_true(WIFSIGNALED(status));
         assert_int_equal(WTERMSIG(status), SIGKILL);
 
         /* The program that it ran dies on its own, and is ours as well. */
         (void) kill(-orphan, SIGKILL);
-        (void) close(news[0]);
-        (void) close(news[1]);
+        world_run_until_no_children(*state);
+}
+
+static void test_it_outlives_us_if_it_is_to(void **state) {
+        pid_t orphan = given_orphan(true);
+        siginfo_t si = {};
+        int status;
+
+        /* A signal of its parent's death would have been sent before we could wait for that parent. */
+        assert_int_equal(waitid(P_PID, (id_t) orphan, &si, WEXITED | WNOHANG | WNOWAIT), 0);
+        assert_int_equal(si.si_pid, 0);
+
+        assert_int_equal(kill(-orphan, SIGTERM), 0);
+        assert_int_equal(waitpid(orphan, &status, 0), orphan);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGTERM);
         world_run_until_no_children(*state);
 }
 
@@ -212,6 +238,17 @@ static void test_it_gets_the_descriptors_named_and_no_other(void **state) {
                 assert_int_equal(close(fds[i]), 0);
         }
         assert_int_equal(close(open_for_all), 0);
+}
+
+static void test_a_further_descriptor_may_be_dev_null(void **state) {
+        char *const argv[] = { (char *) "sh", (char *) "-c", (char *) LIST_FDS, NULL };
+        _cleanup_(freep) char *output = NULL;
+        int fds[3] = { -EBADF, given_file_at(*state, "second", 40), -EBADF };
+
+        output = when_run((SpawnParameters) {
+                .program = "/bin/sh", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF }, .fds = fds, .n_fds = 3 });
+        assert_string_equal(output, "0 null\n1 memfd:output (deleted)\n2 null\n3 null\n4 second\n5 null\n");
+        assert_int_equal(close(fds[1]), 0);
 }
 
 /* Every source lies where another is to go, one is where it belongs, and one is wanted twice. */
@@ -308,6 +345,21 @@ static void test_what_systemd_means_for_us_alone_is_not_passed_on(void **state) 
                 assert_int_equal(unsetenv(private[i]), 0);
         assert_int_equal(unsetenv("MONOSHIM_TEST"), 0);
         assert_int_equal(unsetenv("LISTEN_FDS_OF_ANOTHER_KIND"), 0);
+}
+
+static void test_an_environment_that_is_given_is_all_it_gets(void **state) {
+        char *const argv[] = { (char *) "env", NULL };
+        char *const some[] = { (char *) "A=1", (char *) "NOTIFY_SOCKET=of its own", NULL }, *const none[] = { NULL };
+        SpawnParameters p = { .program = "/usr/bin/env", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } };
+        _cleanup_(freep) char *output = NULL, *nothing = NULL;
+
+        p.environment = some;
+        output = when_run(p);
+        assert_string_equal(output, "A=1\nNOTIFY_SOCKET=of its own\n");
+
+        p.environment = none;
+        nothing = when_run(p);
+        assert_string_equal(nothing, "");
 }
 
 /* --- a start that fails ----------------------------------------------------------------------------------------- */
@@ -449,11 +501,14 @@ int main(void) {
                 CASE(test_no_signal_is_blocked_ignored_or_handled),
                 CASE(test_our_own_signal_mask_is_as_it_was),
                 CASE(test_it_dies_with_us),
+                CASE(test_it_outlives_us_if_it_is_to),
                 CASE(test_it_gets_the_descriptors_named_and_no_other),
+                CASE(test_a_further_descriptor_may_be_dev_null),
                 CASE(test_descriptors_whose_numbers_overlap_go_where_they_should),
                 CASE(test_our_own_standard_streams_may_be_closed),
                 CASE(test_dev_null_can_be_read_and_written),
                 CASE(test_what_systemd_means_for_us_alone_is_not_passed_on),
+                CASE(test_an_environment_that_is_given_is_all_it_gets),
                 CASE(test_a_failed_start_tells_the_reason_and_leaves_no_child),
                 CASE(test_an_absolute_path_is_taken_as_it_is),
                 CASE(test_a_plain_name_is_looked_up_in_the_path),

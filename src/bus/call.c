@@ -4,6 +4,7 @@
 #include "bus/call.h"
 #include "bus/auth.h"
 #include "bus/error.h"
+#include "bus/objects.h"
 #include "util/log.h"
 
 #include <stdarg.h>
@@ -81,6 +82,16 @@ void call_reply(Call *call, const char *types, ...) {
         free(call);
 }
 
+void call_reply_message(Call *call, sd_bus_message *reply) {
+        if (call->message) {
+                call_log(sd_bus_message_send(reply));
+                call->message = sd_bus_message_unref(call->message);
+        }
+
+        call_unlink(call);
+        free(call);
+}
+
 void call_reply_failure(Call *call, const Failure *failure) {
         if (call->message) {
                 call_log(sd_bus_reply_method_errorf(call->message, failure_kind_to_error_name(failure->kind), "%s",
@@ -90,6 +101,28 @@ void call_reply_failure(Call *call, const Failure *failure) {
 
         call_unlink(call);
         free(call);
+}
+
+int call_submit(sd_bus_message *m, Process *p, OperationKind kind, OperationParameters *q, OperationDone done,
+                sd_bus_error *ret_error) {
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
+        Call *call;
+
+        call = call_new(connection_of(m), m, &failure);
+        if (!call) {
+                operation_parameters_done(q);
+                return bus_error_from_failure(ret_error, &failure);
+        }
+
+        operation_submit(p, kind, q, done, call);
+        return 1;
+}
+
+void call_on_done(void *userdata, Process *p, const Failure *failure) {
+        if (failure_is_set(failure))
+                call_reply_failure(userdata, failure);
+        else
+                call_reply(userdata, NULL);
 }
 
 void calls_abandon(Connection *c, const char *sender) {

@@ -4,6 +4,47 @@
 #include "bus/objects.h"
 #include "util/macro.h"
 
+static int append_mount(sd_bus_message *m, const EventMount *mount) {
+        int r;
+
+        if ((r = sd_bus_message_open_container(m, 'r', "sssas")) < 0 ||
+            (r = sd_bus_message_append(m, "sss", mount->type, mount->source, mount->target)) < 0 ||
+            (r = sd_bus_message_open_container(m, 'a', "s")) < 0)
+                return r;
+        for (size_t i = 0; i < mount->n_options; i++) {
+                r = sd_bus_message_append(m, "s", event_mount_option(mount, i));
+                if (r < 0)
+                        return r;
+        }
+        r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return r;
+
+        return sd_bus_message_close_container(m);
+}
+
+static int append_mounts(sd_bus_message *m, const Event *e, bool as_variant) {
+        int r;
+
+        if (as_variant && (r = sd_bus_message_open_container(m, 'v', "a(sssas)")) < 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "(sssas)");
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < event_rootfs_length(e); i++) {
+                EventMount mount = event_rootfs_get(e, i);
+
+                r = append_mount(m, &mount);
+                if (r < 0)
+                        return r;
+        }
+        r = sd_bus_message_close_container(m);
+        if (r < 0 || !as_variant)
+                return r;
+
+        return sd_bus_message_close_container(m);
+}
+
 static int append_value(sd_bus_message *m, const Event *e, const EventField *f, bool as_variant) {
         const void *p = event_field_ptr(e, f);
 
@@ -21,8 +62,7 @@ static int append_value(sd_bus_message *m, const Event *e, const EventField *f, 
                 return as_variant ? sd_bus_message_append(m, "v", "t", *(const uint64_t *) p)
                                   : sd_bus_message_append(m, "t", *(const uint64_t *) p);
         case EVENT_FIELD_MOUNTS:
-                return as_variant ? sd_bus_message_append(m, "v", "a(sssas)", 0)
-                                  : sd_bus_message_append(m, "a(sssas)", 0);
+                return append_mounts(m, e, as_variant);
         }
 
         return -EINVAL;

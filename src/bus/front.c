@@ -84,11 +84,40 @@ static void front_on_container_removed(void *userdata, Container *container) {
         }
 }
 
+static void front_on_process_added(void *userdata, Process *p) {
+        _cleanup_(freep) char *path = NULL;
+        Front *f = userdata;
+
+        if (process_path_encode(p, &path) < 0)
+                return;
+
+        FRONT_FOREACH_LISTENER(c, f) {
+                front_log_emit(sd_bus_emit_object_added(c->bus, path), "InterfacesAdded");
+                connection_on_sent(c, INTERFACES_SIZE);
+        }
+}
+
+static void front_on_process_removed(void *userdata, Process *p) {
+        _cleanup_(freep) char *path = NULL;
+        Front *f = userdata;
+
+        if (process_path_encode(p, &path) < 0)
+                return;
+
+        FRONT_FOREACH_LISTENER(c, f) {
+                front_log_emit(sd_bus_emit_object_removed(c->bus, path), "InterfacesRemoved");
+                connection_on_sent(c, SIGNAL_SIZE);
+        }
+}
+
 static void front_on_process_changed(void *userdata, Process *p, unsigned changes) {
         Front *f = userdata;
 
         FRONT_FOREACH_LISTENER(c, f) {
-                front_log_emit(process_emit_changed(c->bus, p, changes), "PropertiesChanged");
+                if (changes & PROCESS_CHANGED_OOM_KILLS)
+                        front_log_emit(container_emit_oom_kills(c->bus, p->container), "PropertiesChanged");
+                if (changes & ~(unsigned) PROCESS_CHANGED_OOM_KILLS)
+                        front_log_emit(process_emit_changed(c->bus, p, changes), "PropertiesChanged");
                 connection_on_sent(c, SIGNAL_SIZE);
         }
 }
@@ -109,6 +138,8 @@ Observer front_get_observer(Front *f) {
         return (Observer) {
                 .container_added = front_on_container_added,
                 .container_removed = front_on_container_removed,
+                .process_added = front_on_process_added,
+                .process_removed = front_on_process_removed,
                 .process_changed = front_on_process_changed,
                 .event = front_on_event,
                 .userdata = f,

@@ -4,7 +4,10 @@
 #include "bus/error.h"
 #include "bus/front.h"
 #include "bus/objects.h"
+#include "bus/option.h"
 #include "bus/path.h"
+#include "core/subscription.h"
+#include "util/text.h"
 
 #include <limits.h>
 
@@ -196,10 +199,60 @@ static int method_get_events(sd_bus_message *m, void *userdata, sd_bus_error *re
         return send_large(userdata, reply, events.n);
 }
 
+typedef struct SubscribeRequest {
+        const char *ns;
+        const char *container_id;
+} SubscribeRequest;
+
+static int read_identifier(sd_bus_message *m, const BusOption *option, void *target, Failure *failure) {
+        const char **member = bus_option_member(option, target);
+        _cleanup_(freep) char *reason = NULL;
+        const char *id;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &id);
+        if (r < 0)
+                return r;
+        if (identifier_check(id, &reason) < 0)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s", option->name, strempty(reason));
+
+        *member = id;
+        return 0;
+}
+
+/* clang-format off */
+static const BusOption subscribe_options[] = {
+        { "Namespace",   "s", read_identifier, offsetof(SubscribeRequest, ns)           },
+        { "ContainerId", "s", read_identifier, offsetof(SubscribeRequest, container_id) },
+        {},
+};
+/* clang-format on */
+
 static int method_subscribe_events(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        return sd_bus_error_set(ret_error, MONOSHIM_ERROR("NotSupported"),
-                                "SubscribeEvents is not supported by this version of monoshimd, "
-                                "listen to the signals and use GetEvents");
+        SubscriptionSet *set = ((Connection *) userdata)->front->registry->services->subscriptions;
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
+        _cleanup_(safe_closep) int fd = -EBADF;
+        SubscribeRequest q = {};
+        uint64_t after;
+        int r;
+
+        r = sd_bus_message_read(m, "t", &after);
+        if (r < 0)
+                return r;
+        r = bus_options_read(m, subscribe_options, &q, &failure);
+        if (r >= 0) {
+                r = subscription_new(set, after, q.ns, q.container_id, &fd);
+                if (r == -ENOBUFS)
+                        (void) failure_set(&failure, FAILURE_RESOURCE_EXHAUSTED,
+                                           "there are %u subscriptions to events already, close some of them",
+                                           (unsigned) SUBSCRIPTIONS_MAX);
+                else if (r < 0)
+                        (void) failure_set_errno(&failure, r, "Failed to make a subscription: %m");
+        }
+        if (r < 0)
+                return failure_is_set(&failure) ? bus_error_from_failure(ret_error, &failure) : r;
+
+        return sd_bus_reply_method_return(m, "h", fd);
 }
 
 /* ---- configuration ---- */

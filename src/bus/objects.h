@@ -26,3 +26,4 @@ int event_append_dictionary(sd_bus_message *m, const Event *e);
 
 /* PropertiesChanged for the ProcessChange bits. */
 int process_emit_changed(sd_bus *bus, const Process *p, unsigned changes);
+int container_emit_oom_kills(sd_bus *bus, const Container *c);

@@ -14,7 +14,7 @@ int container_path_encode(const Container *c, char **ret) {
 }
 
 int process_path_encode(const Process *p, char **ret) {
-        if (p == &p->container->init)
+        if (process_is_init(p))
                 return container_path_encode(p->container, ret);
 
         return sd_bus_path_encode_many(ret, PROCESS_TEMPLATE, container_get_namespace(p->container), p->container->id,
@@ -38,9 +38,21 @@ Container *container_path_find(Registry *registry, const char *path) {
 }
 
 Process *process_path_find(Registry *registry, const char *path) {
+        _cleanup_(freep) char *ns = NULL, *id = NULL, *exec_id = NULL, *canonical = NULL;
         Container *c = container_path_find(registry, path);
+        Process *p;
 
-        return c ? &c->init : NULL;
+        if (c)
+                return &c->init;
+        if (sd_bus_path_decode_many(path, PROCESS_TEMPLATE, &ns, &id, &exec_id) <= 0)
+                return NULL;
+
+        c = registry_find(registry, ns, id);
+        p = c ? container_find_exec(c, exec_id) : NULL;
+        if (!p || process_path_encode(p, &canonical) < 0 || !streq(canonical, path))
+                return NULL;
+
+        return p;
 }
 
 /* Is this look-up for a call of one of our own methods, and not for Properties, introspection or our own signals? */
@@ -85,10 +97,13 @@ int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, ch
         size_t n = 0;
         int r;
 
-        nodes = calloc((size_t) registry->n_live + 1, sizeof(*nodes));
+        REGISTRY_FOREACH(c, registry)
+                n += 1 + HASH_CNT(by_id, c->execs);
+        nodes = calloc(n + 1, sizeof(*nodes));
         if (!nodes)
                 return -ENOMEM;
 
+        n = 0;
         REGISTRY_FOREACH(c, registry) {
                 if (c->phase != CONTAINER_LIVE)
                         continue;
@@ -96,6 +111,14 @@ int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, ch
                 if (r < 0)
                         return r;
                 n++;
+                CONTAINER_FOREACH_EXEC(p, c) {
+                        if (!p->published)
+                                continue;
+                        r = process_path_encode(p, &nodes[n]);
+                        if (r < 0)
+                                return r;
+                        n++;
+                }
         }
 
         *ret_nodes = TAKE_PTR(nodes);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* org.monoshim1.Process: the init process of a container. */
+/* org.monoshim1.Process: the init process of a container, and those exec'd into it. */
 
 #include "bus/call.h"
 #include "bus/error.h"
 #include "bus/objects.h"
 #include "bus/path.h"
-#include "core/operation.h"
+#include "core/process-io.h"
 
 #include <unistd.h>
 
@@ -74,6 +74,8 @@ int process_emit_changed(sd_bus *bus, const Process *p, unsigned changes) {
                 names[n++] = (char *) "ExitedAt";
         }
         names[n] = NULL;
+        if (n == 0)
+                return 0;
 
         r = process_path_encode(p, &path);
         if (r < 0)
@@ -84,39 +86,20 @@ int process_emit_changed(sd_bus *bus, const Process *p, unsigned changes) {
 
 /* ---- methods that queue ---- */
 
-/* Keeps the message and queues the verb. After this the process may be gone. */
-static int process_submit(sd_bus_message *m, Process *p, OperationKind kind, unsigned signal, bool all,
-                          OperationDone done, sd_bus_error *ret_error) {
-        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
-        Call *call;
-
-        call = call_new(connection_of(m), m, &failure);
-        if (!call)
-                return bus_error_from_failure(ret_error, &failure);
-
-        operation_submit(p->container, kind, signal, all, done, call);
-        return 1;
-}
-
-static void on_started(void *userdata, Container *c, const Failure *failure) {
+static void on_started(void *userdata, Process *p, const Failure *failure) {
         if (failure_is_set(failure))
                 call_reply_failure(userdata, failure);
         else
-                call_reply(userdata, "u", (uint32_t) c->init.pid);
+                call_reply(userdata, "u", (uint32_t) p->pid);
 }
 
 static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        return process_submit(m, userdata, OPERATION_START, 0, false, on_started, ret_error);
-}
-
-static void on_killed(void *userdata, Container *c, const Failure *failure) {
-        if (failure_is_set(failure))
-                call_reply_failure(userdata, failure);
-        else
-                call_reply(userdata, NULL);
+        return call_submit(m, userdata, OPERATION_START, NULL, on_started, ret_error);
 }
 
 static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        OperationParameters q = {};
+        Process *p = userdata;
         uint32_t signal;
         int all, r;
 
@@ -127,19 +110,26 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
                 return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"),
                                          "signal: %u is no signal, they go from 1 to %d: invalid argument", signal,
                                          SIGNAL_MAX);
+        if (all && !process_is_init(p))
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("InvalidArgument"),
+                                         "all: process %s was exec'd, only a container has all processes: "
+                                         "invalid argument",
+                                         p->id);
 
-        return process_submit(m, userdata, OPERATION_KILL, signal, all, on_killed, ret_error);
+        q.signal = signal;
+        q.all = all;
+        return call_submit(m, p, OPERATION_KILL, &q, call_on_done, ret_error);
 }
 
-static void on_deleted(void *userdata, Container *c, const Failure *failure) {
+static void on_deleted(void *userdata, Process *p, const Failure *failure) {
         if (failure_is_set(failure))
                 call_reply_failure(userdata, failure);
         else
-                call_reply(userdata, "uut", (uint32_t) c->init.pid, c->init.exit_status, c->init.exited_at);
+                call_reply(userdata, "uut", (uint32_t) p->pid, p->exit_status, p->exited_at);
 }
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        return process_submit(m, userdata, OPERATION_DELETE, 0, false, on_deleted, ret_error);
+        return call_submit(m, userdata, OPERATION_DELETE, NULL, on_deleted, ret_error);
 }
 
 /* ---- methods that never queue ---- */
@@ -177,27 +167,61 @@ static int method_close_io(sd_bus_message *m, void *userdata, sd_bus_error *ret_
 
         if (!p->stdin_closed) {
                 process_close_stdin(p);
-                container_save_soon(p->container);
+                process_save_soon(p);
         }
         return sd_bus_reply_method_return(m, NULL);
 }
 
 static int no_terminal(const Process *p, sd_bus_error *ret_error) {
         return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("FailedPrecondition"),
-                                 "process %s has no terminal: failed precondition", p->id);
+                                 p->terminal ? "the terminal of process %s is not there: failed precondition"
+                                             : "process %s has no terminal: failed precondition",
+                                 p->id);
 }
 
 static int method_resize_pty(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        return no_terminal(userdata, ret_error);
+        const LifecycleRule *rule;
+        uint16_t width, height;
+        Process *p = userdata;
+        int r;
+
+        r = sd_bus_message_read(m, "qq", &width, &height);
+        if (r < 0)
+                return r;
+
+        rule = process_rule(p, VERB_RESIZE);
+        if (p->terminal && rule->answer != LIFECYCLE_ALLOWED)
+                return sd_bus_error_set(ret_error, MONOSHIM_ERROR("FailedPrecondition"), rule->text);
+
+        r = process_resize(p, width, height);
+        if (r == -EOPNOTSUPP || r == -ENXIO)
+                return no_terminal(p, ret_error);
+        if (r < 0)
+                return r;
+        if (p->state == PROCESS_CREATED || p->state == PROCESS_CREATED_CHECKPOINT)
+                process_save_soon(p);
+
+        return sd_bus_reply_method_return(m, NULL);
 }
 
 static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        return no_terminal(userdata, ret_error);
+        const Process *p = userdata;
+        int master;
+
+        master = process_get_terminal(p);
+        if (master < 0)
+                return no_terminal(p, ret_error);
+
+        return sd_bus_reply_method_return(m, "h", master); /* which duplicates it */
 }
 
 static int method_open_pidfd(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         _cleanup_(safe_closep) int fd = -EBADF;
         Process *p = userdata;
+
+        if (p->pid == 0 && !p->exited)
+                return sd_bus_error_setf(ret_error, MONOSHIM_ERROR("FailedPrecondition"),
+                                         "process %s was not started: failed precondition", p->id);
 
         fd = process_open_pidfd(p);
         if (fd == -ESRCH)

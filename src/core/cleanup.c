@@ -3,6 +3,7 @@
 
 #include "core/cleanup.h"
 #include "core/registry.h"
+#include "core/start.h"
 #include "core/state.h"
 #include "host/cgroup.h"
 #include "host/tree.h"
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define HIDDEN_TRIES 1000
 #define CGROUP_RETRY_USEC (20 * USEC_PER_MSEC)
@@ -26,10 +28,11 @@
 
 /* What we and the runtime put into STATE/NS/ID. Whatever else is there goes in a child process. */
 static const char *const known_files[] = {
-        STATE_FILE, "." STATE_FILE ".tmp", "init.pid", ".init.pid", "log.json", "config.json", ".config.json.tmp",
+        STATE_FILE, "." STATE_FILE ".tmp", "init.pid", ".init.pid",       "log.json",
+        "stdout",   "stderr",               "config.json", ".config.json.tmp",
 };
 
-static const char *const known_folders[] = { "rootfs", "exec" };
+static const char *const known_folders[] = { "rootfs", EXEC_FOLDER };
 
 typedef struct Removal {
         Registry *registry;
@@ -146,27 +149,31 @@ void cleanup_remove_leftover(Registry *registry, int base_fd, const char *ns, in
         removal_start(registry, base_fd, ns, ns_fd, name);
 }
 
-int cleanup_forget_log(const Container *c) {
-        _cleanup_(safe_closep) int fd = container_open_state_directory(c);
+int cleanup_forget_log(const Process *p) {
+        _cleanup_(safe_closep) int fd = container_open_state_directory(p->container);
+        _cleanup_(freep) char *name = process_file(p, "log");
+
+        if (!name)
+                return -ENOMEM;
 
         if (fd == -ENOENT) /* a dead container without a folder: the runtime is told of no log then */
                 return 0;
         if (fd < 0)
                 return fd;
 
-        return unlinkat(fd, "log.json", 0) < 0 && errno != ENOENT ? -errno : 0;
+        return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 /* ---- "delete --force" ---- */
 
 static int cleanup_run_delete_force(Operation *op, OperationThen then) {
         _cleanup_(freep) char *log = NULL;
-        Container *c = op->container;
+        Container *c = op->process->container;
         char **argv = NULL;
         Runtime runtime;
         int r;
 
-        r = container_get_runtime(c, &runtime, &log);
+        r = process_get_runtime(&c->init, &runtime, &log);
         if (r < 0)
                 return r;
         r = runtime_delete_force_argv(&runtime, &argv);
@@ -186,10 +193,27 @@ static void cleanup_log_delete_force(const Container *c, const JobResult *result
         (void) container_log(c, LOG_WARNING, 0, "Failed to delete the runtime's state, going on: %s", strempty(text));
 }
 
+/* ---- mounts ---- */
+
+/* Where its state was lost, nobody knows. */
+static bool cleanup_may_be_mounted(const Container *c) {
+        return c->rootfs.n_mounts > 0 || c->is_unknown;
+}
+
+int cleanup_unmount(Operation *op, MountsFinished finished) {
+        Container *c = op->process->container;
+        _cleanup_(freep) char *rootfs = strdup_printf("%s/rootfs", c->bundle);
+
+        if (!rootfs)
+                return -ENOMEM;
+        return mounts_undo(&op->mounts, c->services->event, c->services->reaper, rootfs,
+                           *c->services->runtime_timeout_usec, finished, op);
+}
+
 /* ---- a failed create ---- */
 
 static void undo_finish(Operation *op) {
-        Container *c = op->container;
+        Container *c = op->process->container;
 
         cleanup_remove_folders(c);
         process_unwatch(&c->init);
@@ -197,9 +221,11 @@ static void undo_finish(Operation *op) {
         operation_finish(op);
 }
 
+static void undo_unmount(Operation *op);
+
 static int undo_on_cgroups(sd_event_source *source, uint64_t usec, void *userdata) {
         Operation *op = userdata;
-        Container *c = op->container;
+        Container *c = op->process->container;
         int r;
 
         /* A cgroup can go once the killed processes in it are gone, which takes the kernel a moment. */
@@ -216,7 +242,7 @@ static int undo_on_cgroups(sd_event_source *source, uint64_t usec, void *userdat
                         c, LOG_WARNING, 0,
                         "A control group of the failed create is in use and could not be removed, leaving it.");
 
-        undo_finish(op);
+        undo_unmount(op);
         return 0;
 }
 
@@ -224,7 +250,7 @@ static int undo_on_cgroups(sd_event_source *source, uint64_t usec, void *userdat
  * that the container would have had. Only empty ones can go. */
 static void undo_list_cgroups(Operation *op) {
         _cleanup_(strv_freep) char **expected = NULL;
-        Container *c = op->container;
+        Container *c = op->process->container;
 
         if (!op->killed || c->systemd_cgroup || cgroup_list_of_container(c->cgroups_path, c->id, &expected) < 0)
                 return;
@@ -234,6 +260,29 @@ static void undo_list_cgroups(Operation *op) {
                         (void) strv_extend(&op->cgroups, *path);
 }
 
+static void undo_on_unmounted(void *userdata, int error, const char *text) {
+        Operation *op = userdata;
+
+        op->mounts = mounts_job_free(op->mounts);
+        if (error < 0)
+                (void) container_log(op->process->container, LOG_WARNING, 0,
+                                     "Failed to unmount the rootfs, leaving it: %s", text);
+        undo_finish(op);
+}
+
+static void undo_unmount(Operation *op) {
+        int r;
+
+        if (!cleanup_may_be_mounted(op->process->container)) {
+                undo_finish(op);
+                return;
+        }
+
+        r = cleanup_unmount(op, undo_on_unmounted);
+        if (r < 0)
+                undo_on_unmounted(op, r, strerror(-r));
+}
+
 static void undo_continue(Operation *op) {
         undo_list_cgroups(op);
         op->give_up_usec = clock_get_monotonic() + CGROUP_RETRY_MAX_USEC;
@@ -241,49 +290,21 @@ static void undo_continue(Operation *op) {
 }
 
 static void undo_on_runtime(Operation *op, const JobResult *result) {
-        cleanup_log_delete_force(op->container, result);
+        cleanup_log_delete_force(op->process->container, result);
         undo_continue(op);
 }
 
-static void stray_on_reaped(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
-}
-
-/* The runtime may have left its pid file and died before it had written down anything else. The number is only
- * believed if it is that of a child of ours which nobody else watches: then it cannot be anybody else's. */
-static void undo_kill_stray(Container *c) {
-        _cleanup_(safe_closep) int dir_fd = container_open_state_directory(c);
-        _cleanup_(freep) char *text = NULL;
-        uint64_t pid;
-        PidStat stat;
-        size_t size;
-
-        if (c->init.watched) {
-                process_kill(&c->init);
-                return;
-        }
-
-        if (dir_fd < 0 || file_read_beneath(dir_fd, "init.pid", 64, &text, &size) < 0 ||
-            parse_uint64(text, &pid) < 0 || pid <= 1 || pid > INT32_MAX)
-                return;
-        if (pid_read_stat((pid_t) pid, &stat) < 0 || stat.parent != getpid())
-                return;
-        if (reaper_watch(c->services->reaper, (pid_t) pid, stray_on_reaped, NULL) < 0)
-                return;
-
-        (void) kill((pid_t) pid, SIGKILL);
-}
-
-void cleanup_undo_create(Operation *op, bool runtime_was_run) {
-        Container *c = op->container;
+void cleanup_undo_create(Operation *op) {
+        Container *c = op->process->container;
         int r;
 
-        if (!runtime_was_run) {
-                undo_finish(op);
+        if (!op->runtime_was_run) {
+                undo_unmount(op);
                 return;
         }
 
         if (!op->restored)
-                undo_kill_stray(c);
+                process_kill_stray(&c->init);
 
         r = cleanup_run_delete_force(op, undo_on_runtime);
         if (r < 0) {
@@ -295,16 +316,25 @@ void cleanup_undo_create(Operation *op, bool runtime_was_run) {
 
 /* ---- a dead container ---- */
 
-static void dead_finish(Operation *op) {
-        Container *c = op->container;
-
-        if (c->init.state != PROCESS_STOPPED) {
-                c->init.state = PROCESS_STOPPED;
-                c->init.exited = true;
-                c->init.exit_status = EXIT_STATUS_UNKNOWN;
-                c->init.exited_at = clock_get_realtime();
-                (void) container_commit(c, EVENT_EXIT, &c->init, 0, false);
+/* Those that lived when we saw them last died with it, before it. */
+static void dead_publish_exit(Process *p) {
+        if (!p->exited) {
+                p->exited = true;
+                p->exit_status = EXIT_STATUS_UNKNOWN;
+                p->exited_at = clock_get_realtime();
         }
+        p->state = PROCESS_STOPPED;
+        (void) container_commit(p->container, EVENT_EXIT, p, 0, false);
+}
+
+static void dead_finish(Operation *op) {
+        Container *c = op->process->container;
+
+        CONTAINER_FOREACH_EXEC(p, c)
+                if (p->state == PROCESS_RUNNING)
+                        dead_publish_exit(p);
+        if (c->init.state != PROCESS_STOPPED)
+                dead_publish_exit(&c->init);
 
         c->phase = CONTAINER_DELETED;
         (void) container_commit(c, EVENT_DELETE, &c->init, 0, false);
@@ -313,9 +343,32 @@ static void dead_finish(Operation *op) {
         operation_finish(op);
 }
 
-static void dead_on_runtime(Operation *op, const JobResult *result) {
-        cleanup_log_delete_force(op->container, result);
+static void dead_on_unmounted(void *userdata, int error, const char *text) {
+        Operation *op = userdata;
+
+        op->mounts = mounts_job_free(op->mounts);
+        if (error < 0)
+                (void) container_log(op->process->container, LOG_WARNING, 0,
+                                     "Failed to unmount the rootfs, leaving it: %s", text);
         dead_finish(op);
+}
+
+static void dead_unmount(Operation *op) {
+        int r;
+
+        if (!cleanup_may_be_mounted(op->process->container)) {
+                dead_finish(op);
+                return;
+        }
+
+        r = cleanup_unmount(op, dead_on_unmounted);
+        if (r < 0)
+                dead_on_unmounted(op, r, strerror(-r));
+}
+
+static void dead_on_runtime(Operation *op, const JobResult *result) {
+        cleanup_log_delete_force(op->process->container, result);
+        dead_unmount(op);
 }
 
 int cleanup_dead(Container *c) {
@@ -324,7 +377,7 @@ int cleanup_dead(Container *c) {
 
         assert(c->phase == CONTAINER_CLEANING);
 
-        op = operation_begin(c, OPERATION_CLEANUP, NULL, NULL);
+        op = operation_begin(&c->init, OPERATION_CLEANUP, NULL, NULL);
         if (!op)
                 return -ENOMEM;
 
@@ -332,20 +385,65 @@ int cleanup_dead(Container *c) {
         if (r < 0) {
                 (void) container_log(c, LOG_WARNING, r,
                                      "Failed to run the runtime to clean up a dead container, going on: %m");
-                dead_finish(op);
+                dead_unmount(op);
         }
         return 0;
 }
 
+/* ---- a failed restore from a checkpoint ---- */
+
+static void restore_on_forgotten(Operation *op, const JobResult *result) {
+        cleanup_log_delete_force(op->process->container, result);
+        operation_finish(op);
+}
+
+void cleanup_failed_restore(Operation *op) {
+        int r;
+
+        r = cleanup_run_delete_force(op, restore_on_forgotten);
+        if (r < 0) {
+                (void) container_log(op->process->container, LOG_WARNING, r,
+                                     "Failed to run the runtime to undo a failed restore, going on: %m");
+                operation_finish(op);
+        }
+}
+
 /* ---- a container that may have been started ---- */
+
+#define EXEC_FIFO "exec.fifo"
+
+/* runc takes a container for created as long as its exec.fifo is there. A "runc start" that was killed just after it had
+ * let the init go, and before it had removed that, leaves a container that runs and that every later start would wait
+ * for in vain. runc's init has a name of its own until it becomes the container's program (libcontainer/nsenter). */
+static bool probe_has_begun(const Container *c) {
+        _cleanup_(freep) char *fifo = strdup_printf("%s/%s/" EXEC_FIFO, c->runtime_root, c->id);
+        char path[sizeof("/proc//comm") + 3 * sizeof(pid_t)];
+        _cleanup_(safe_closep) int fd = -EBADF;
+        char name[32] = {};
+        struct stat st;
+
+        if (!startswith(basename(c->runtime), "runc") || !fifo || lstat(fifo, &st) < 0 || !S_ISFIFO(st.st_mode))
+                return false;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/comm", (int) c->init.pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || read(fd, name, sizeof(name) - 1) <= 0 || startswith(name, "runc:["))
+                return false;
+
+        if (unlink(fifo) < 0 && errno != ENOENT)
+                (void) container_log(c, LOG_WARNING, errno, "Failed to remove %s, ignoring: %m", fifo);
+        return true;
+}
 
 static void probe_on_runtime(Operation *op, const JobResult *result) {
         _cleanup_(json_freep) Json tree = NULL;
-        Container *c = op->container;
+        Container *c = op->process->container;
         const char *status = NULL;
 
-        if (job_result_ok(result) && json_parse(result->output, strlen(result->output), &tree, NULL) >= 0 &&
-            json_get_string(tree, "status", &status) > 0 && streq(status, "running")) {
+        if (job_result_ok(result) && json_parse(result->output, strlen(result->output), &tree, NULL) >= 0)
+                (void) json_get_string(tree, "status", &status);
+
+        if (status && (streq(status, "running") || (streq(status, "created") && probe_has_begun(c)))) {
                 c->init.state = PROCESS_RUNNING;
                 c->init.started_at = process_get_start(&c->init);
                 (void) container_log(c, LOG_NOTICE, 0, "It runs, although its start was not seen to succeed.");
@@ -358,12 +456,12 @@ static void probe_on_runtime(Operation *op, const JobResult *result) {
 
 int cleanup_probe_started(Operation *op) {
         _cleanup_(freep) char *log = NULL;
-        Container *c = op->container;
+        Container *c = op->process->container;
         char **argv = NULL;
         Runtime runtime;
         int r;
 
-        r = container_get_runtime(c, &runtime, &log);
+        r = process_get_runtime(&c->init, &runtime, &log);
         if (r >= 0)
                 r = runtime_state_argv(&runtime, &argv);
         if (r >= 0)

@@ -18,12 +18,19 @@ void cleanup_remove_leftover(Registry *registry, int base_fd, const char *ns, in
 
 /* Removes log.json, so that what the next runtime command writes there is its own, and the file's size stays bounded.
  */
-int cleanup_forget_log(const Container *c);
+int cleanup_forget_log(const Process *p);
 
-/* Undoes a create that failed or was found half-done: kills what it may have started, "delete --force", cgroups,
- * folders; then answers with the operation's failure. The container is freed. 'runtime_was_run' is false if the
- * runtime cannot know of it. */
-void cleanup_undo_create(Operation *op, bool runtime_was_run);
+/* Undoes a create that failed or was found half-done: kills what it may have started, "delete --force", cgroups, mounts,
+ * folders; then answers with the operation's failure. The container is freed. What only concerns the runtime is left
+ * out if op->runtime_was_run says that it cannot know of the container. */
+void cleanup_undo_create(Operation *op);
+
+/* Unmounts what is at and below the bundle's rootfs. -errno if that could not be begun. */
+int cleanup_unmount(Operation *op, MountsFinished finished);
+
+/* A restore from a checkpoint has failed: lets the runtime forget what it may have kept of it, then finishes the
+ * operation. */
+void cleanup_failed_restore(Operation *op);
 
 /* Cleans up after a container that was found dead (containerd runtime/v1/linux/runtime.go, cleanupAfterDeadShim):
  * "delete --force", TaskExit unless it was told before, TaskDelete, folders. The container must be

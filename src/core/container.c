@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One container: what it was made of, and how it changes in others' eyes. */
 
+/* uthash ends the process when it gets no memory, unless told otherwise: then it calls this, having left the table as
+ * it was. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) (hash_failed = true)
+
 #include "core/container.h"
 #include "core/operation.h"
+#include "core/process-io.h"
 #include "core/registry.h"
 #include "core/state.h"
 #include "util/clock.h"
@@ -16,6 +22,10 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+static bool hash_failed;
+
+static void container_tell_oom(Container *c, uint64_t kills);
 
 int container_new(Container **ret, Registry *registry, const char *ns, const char *id) {
         _cleanup_(container_freep) Container *c = NULL;
@@ -42,18 +52,31 @@ int container_new(Container **ret, Registry *registry, const char *ns, const cha
         return 0;
 }
 
+static void exec_free(Process *p) {
+        HASH_DELETE(by_id, p->container->execs, p);
+        if (p->container->registry)
+                registry_unindex_process(p->container->registry, p);
+        free(p->id);
+        process_done(p);
+        free(p);
+}
+
 Container *container_free(Container *c) {
         if (!c)
                 return NULL;
 
-        assert(!c->operation);
-        assert(!c->queue);
+        CONTAINER_FOREACH_EXEC(p, c) {
+                assert(!p->operation && !p->queue);
+                exec_free(p);
+        }
+        assert(!c->init.operation && !c->init.queue);
 
         if (c->registry) {
                 registry_unindex_process(c->registry, &c->init);
                 registry_remove(c->registry, c);
         }
         process_done(&c->init);
+        (void) oom_watch_free(c->oom);
 
         free(c->id);
         free(c->bundle);
@@ -61,7 +84,9 @@ Container *container_free(Container *c) {
         free(c->runtime_root);
         free(c->control_group);
         free(c->cgroups_path);
-        free(c->last_event);
+        free(c->checkpoint);
+        free(c->criu_work_path);
+        mounts_done(&c->rootfs);
         strv_free(c->labels);
         return mfree(c);
 }
@@ -94,6 +119,10 @@ char *container_relative_path(const Container *c) {
         return strdup_printf("%s/%s", c->ns->name, c->id);
 }
 
+char *container_work_path(const Container *c, const char *name) {
+        return strdup_printf("%s/%s/%s/%s", c->services->root_directory, c->ns->name, c->id, name);
+}
+
 int container_open_state_directory(const Container *c) {
         _cleanup_(freep) char *path = container_relative_path(c);
 
@@ -103,10 +132,22 @@ int container_open_state_directory(const Container *c) {
         return file_open_beneath(c->services->state_fd, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
-int container_get_runtime(const Container *c, Runtime *ret, char **ret_log) {
+char *process_file(const Process *p, const char *kind) {
+        if (!process_is_init(p))
+                return strdup_printf(EXEC_FOLDER "/%s.%s", p->id, kind);
+        if (streq(kind, "log"))
+                return strdup("log.json");
+        if (streq(kind, "pid"))
+                return strdup("init.pid");
+        return strdup(kind);
+}
+
+int process_get_runtime(const Process *p, Runtime *ret, char **ret_log) {
+        _cleanup_(freep) char *file = process_file(p, "log");
+        const Container *c = p->container;
         char *log;
 
-        log = container_state_path(c, "log.json");
+        log = file ? container_state_path(c, file) : NULL;
         if (!log)
                 return -ENOMEM;
 
@@ -121,26 +162,27 @@ int container_get_runtime(const Container *c, Runtime *ret, char **ret_log) {
         return 0;
 }
 
-int container_save(Container *c) {
+int process_save(Process *p) {
         int r;
 
-        r = state_save(c);
-        c->unsaved = r < 0;
+        r = state_save(p);
+        p->unsaved = r < 0;
         return r;
 }
 
-static void container_log_unsaved(Container *c, int r) {
-        (void) container_log(c, LOG_ERR, r, "Failed to write %s, going on and trying again every second: %m",
-                             STATE_FILE);
-        registry_retry_save(c->registry);
+static void process_log_unsaved(Process *p, int r) {
+        (void) container_log(p->container, LOG_ERR, r,
+                             "Failed to write the state of process %s, going on and trying again every second: %m",
+                             p->id);
+        registry_retry_save(p->container->registry);
 }
 
-void container_save_soon(Container *c) {
+void process_save_soon(Process *p) {
         int r;
 
-        r = container_save(c);
+        r = process_save(p);
         if (r < 0)
-                container_log_unsaved(c, r);
+                process_log_unsaved(p, r);
 }
 
 static Event container_make_event(const Container *c, EventTopic topic, const Process *p) {
@@ -154,7 +196,11 @@ static Event container_make_event(const Container *c, EventTopic topic, const Pr
                 .stdin_path = stream_to_string(&p->streams[STDIN_FILENO]),
                 .stdout_path = stream_to_string(&p->streams[STDOUT_FILENO]),
                 .stderr_path = stream_to_string(&p->streams[STDERR_FILENO]),
+                .rootfs = &c->rootfs,
+                .checkpoint = topic == EVENT_CHECKPOINTED ? c->init.operation->q.checkpoint->image_path
+                                                          : c->checkpoint,
                 .id = p->id,
+                .exec_id = p->id,
                 .pid = p->pid > 0 ? (uint32_t) p->pid : 0,
                 .exit_status = p->exit_status,
                 .exited_at = p->exited_at,
@@ -177,7 +223,7 @@ static char *event_to_record(const Event *e) {
         return strndup(text, size);
 }
 
-int container_commit(Container *c, EventTopic topic, const Process *subject, unsigned changes, bool must_save) {
+int container_commit(Container *c, EventTopic topic, Process *subject, unsigned changes, bool must_save) {
         Event e = container_make_event(c, topic, subject);
         const Services *s = c->services;
         ContainerPhase phase = c->phase;
@@ -188,34 +234,40 @@ int container_commit(Container *c, EventTopic topic, const Process *subject, uns
         if (!record && must_save)
                 return -ENOMEM;
 
-        /* state.json holds the event as well: should we die before it is in the log, it is told then. */
-        before = c->last_event;
-        c->last_event = record;
+        /* The process's state holds the event as well: should we die before it is in the log, it is told then. */
+        before = subject->last_event;
+        subject->last_event = record;
         if (topic == EVENT_CREATE)
                 c->phase = CONTAINER_LIVE; /* what state.json is to say */
-        r = container_save(c);
+        if (topic == EVENT_EXEC_ADDED)
+                subject->published = true;
+        r = process_save(subject);
         if (r < 0 && must_save) {
-                c->last_event = before;
+                subject->last_event = before;
+                subject->published = subject->published && topic != EVENT_EXEC_ADDED;
                 c->phase = phase;
-                c->unsaved = false;
+                subject->unsaved = false;
                 free(record);
                 return r;
         }
         free(before);
         if (r < 0)
-                container_log_unsaved(c, r);
+                process_log_unsaved(subject, r);
 
         if (topic == EVENT_CREATE)
                 (void) container_publish(c);
+        if (topic == EVENT_EXEC_ADDED)
+                s->observer.process_added(s->observer.userdata, subject);
 
         if (!record)
                 eventlog_skip(s->log, e.sequence);
         else if (eventlog_append(s->log, e.sequence, record, strlen(record)) > 0)
                 registry_retry_save(c->registry);
 
+        subscriptions_publish(s->subscriptions);
         s->observer.event(s->observer.userdata, &e);
         if (changes != 0)
-                s->observer.process_changed(s->observer.userdata, (Process *) subject, changes);
+                s->observer.process_changed(s->observer.userdata, subject, changes);
         return 0;
 }
 
@@ -236,18 +288,36 @@ int container_publish(Container *c) {
         return 0;
 }
 
+void process_withdraw(Process *p) {
+        const Observer *o = &p->container->services->observer;
+
+        if (!process_is_init(p) && p->published) {
+                o->process_removed(o->userdata, p);
+                p->published = false;
+        }
+
+        p->state = PROCESS_DELETED;
+        registry_unindex_process(p->container->registry, p);
+        process_release_io(p); /* before anybody is answered: nothing of it is left then */
+        process_wake_waiters(p);
+}
+
 void container_withdraw(Container *c) {
+        CONTAINER_FOREACH_EXEC(p, c)
+                if (p->state != PROCESS_DELETED)
+                        process_withdraw(p);
+
         if (c->phase == CONTAINER_LIVE) {
                 c->services->observer.container_removed(c->services->observer.userdata, c);
                 c->registry->n_live--;
         }
 
         c->phase = CONTAINER_DELETED;
-        c->init.state = PROCESS_DELETED;
-        registry_unindex_process(c->registry, &c->init);
-        process_release_streams(&c->init); /* before anybody is answered: nothing of it is left then */
-        process_wake_waiters(&c->init);
+        c->oom = oom_watch_free(c->oom);
+        process_withdraw(&c->init);
 }
+
+/* ---- exits ---- */
 
 void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_t when_usec) {
         if (p->exited)
@@ -256,23 +326,129 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         p->exited = true;
         p->exit_status = exit_status;
         p->exited_at = when_usec;
-        (void) container_log(c, LOG_DEBUG, 0, "Process %d has exited with status %" PRIu32 ".", (int) p->pid,
-                             exit_status);
+        (void) container_log(c, LOG_DEBUG, 0, "Process %s (%d) has exited with status %" PRIu32 ".", p->id,
+                             (int) p->pid, exit_status);
 
         /* While an operation runs it is not told yet; known it is from this moment, whatever happens to us. */
-        if (c->operation && c->phase == CONTAINER_LIVE)
-                container_save_soon(c);
+        if (p->operation && c->phase == CONTAINER_LIVE)
+                process_save_soon(p);
 
-        container_dispatch(c);
+        c->n_dispatching++;
+        process_dispatch(p);
+        if (!process_is_init(p))
+                process_dispatch(&c->init); /* its exit may wait for this one */
+        c->n_dispatching--;
+        container_collect(c);
 }
 
-void container_publish_exit(Container *c) {
-        Process *p = &c->init;
+void process_publish_exit(Process *p) {
+        Container *c = p->container;
+
+        if (c->oom)
+                container_tell_oom(c, oom_watch_read(c->oom));
 
         registry_unindex_process(c->registry, p);
-        p->state = lifecycle_init_rule(p->state, VERB_SET_EXITED)->to;
+        if (!process_is_init(p) && p->state == PROCESS_RUNNING)
+                c->n_execs_alive--;
+        p->state = process_rule(p, VERB_SET_EXITED)->to;
 
         (void) container_commit(c, EVENT_EXIT, p, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_EXIT, false);
         process_wake_waiters(p);
-        process_drain_streams(p);
+        process_drain_io(p);
+}
+
+void container_collect(Container *c) {
+        Registry *registry = c->registry;
+
+        if (c->n_dispatching > 0)
+                return;
+
+        CONTAINER_FOREACH_EXEC(p, c)
+                if (p->state == PROCESS_DELETED && !p->operation && !p->queue)
+                        exec_free(p);
+
+        if (c->phase == CONTAINER_DELETED && !c->init.operation && !c->init.queue && !c->execs)
+                (void) container_free(c);
+        registry_check_idle(registry);
+}
+
+/* ---- out of memory ---- */
+
+/* Of a group that is killed as a whole the kernel counts each process; a flood of equal events tells nobody more. */
+#define OOM_EVENTS_MAX 64
+
+static void container_tell_oom(Container *c, uint64_t kills) {
+        const Observer *o = &c->services->observer;
+
+        if (kills == 0)
+                return;
+
+        c->oom_kills += kills;
+        c->oom_counter = oom_watch_get_known(c->oom);
+        (void) container_log(c, LOG_NOTICE, 0, "The kernel has killed %" PRIu64 " of its processes for memory.", kills);
+
+        for (uint64_t i = 0; i < kills && i < OOM_EVENTS_MAX; i++)
+                (void) container_commit(c, EVENT_OOM, &c->init, 0, false);
+        o->process_changed(o->userdata, &c->init, PROCESS_CHANGED_OOM_KILLS);
+}
+
+static void container_on_oom(void *userdata, uint64_t kills) {
+        container_tell_oom(userdata, kills);
+}
+
+void container_watch_oom(Container *c) {
+        bool is_new = c->oom_counter == UINT64_MAX;
+        int r;
+
+        r = oom_watch_new(&c->oom, c->services->oom, c->init.pid, c->control_group, c->oom_counter, container_on_oom, c);
+        if (r == -ESRCH)
+                return; /* its exit is on the way */
+        if (r < 0) {
+                (void) container_log(c, r == -EOPNOTSUPP ? LOG_DEBUG : LOG_WARNING, r,
+                                     "Out-of-memory kills of this container will not be seen: %m");
+                return;
+        }
+        if (is_new)
+                c->oom_counter = oom_watch_get_known(c->oom);
+}
+
+/* ---- exec'd processes ---- */
+
+Process *container_find_exec(Container *c, const char *id) {
+        Process *p = NULL;
+
+        HASH_FIND(by_id, c->execs, id, strlen(id), p);
+        return p && p->published ? p : NULL;
+}
+
+int container_add_exec(Container *c, const char *id, Process **ret) {
+        Process *p = NULL;
+        char *copy;
+
+        HASH_FIND(by_id, c->execs, id, strlen(id), p);
+        if (p || streq(id, c->id))
+                return -EEXIST;
+        if (HASH_CNT(by_id, c->execs) >= CONTAINER_EXECS_MAX)
+                return -ENOBUFS;
+
+        p = malloc(sizeof(*p));
+        copy = strdup(id);
+        if (!p || !copy) {
+                free(p);
+                free(copy);
+                return -ENOMEM;
+        }
+        process_init(p, c, copy);
+
+        hash_failed = false;
+        HASH_ADD_KEYPTR(by_id, c->execs, p->id, strlen(p->id), p);
+        if (hash_failed) {
+                process_done(p);
+                free(copy);
+                free(p);
+                return -ENOMEM;
+        }
+
+        *ret = p;
+        return 0;
 }

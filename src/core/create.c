@@ -3,6 +3,7 @@
 
 #include "core/create.h"
 #include "core/cleanup.h"
+#include "core/start.h"
 #include "host/bundle.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -14,8 +15,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-static const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
 
 /* ---- before anything is touched ---- */
 
@@ -76,58 +75,25 @@ static int read_config(const CreateRequest *q, BundleConfig *ret, Failure *failu
         }
 }
 
-static int open_stream(Stream *s, const CreateRequest *q, size_t i, Failure *failure) {
-        const StreamRequest *request = &q->streams[i];
+static int check_paths(const CreateRequest *q, Failure *failure) {
         _cleanup_(freep) char *reason = NULL;
-        StreamKind kind;
-        int fd, r;
+        struct stat st;
+        int r;
 
-        s->output = i > 0;
-
-        if (request->fd >= 0) {
-                fd = fcntl(request->fd, F_DUPFD_CLOEXEC, 3);
-                if (fd < 0)
-                        return failure_set_errno(failure, errno, "%s: failed to take the descriptor over: %m",
-                                                 stream_options[i]);
-                r = stream_take_fd(s, fd, i > 0);
-                if (r < 0) {
-                        safe_close(fd);
-                        return failure_set_errno(failure, r, "%s: failed to take the descriptor over: %m",
-                                                 stream_options[i]);
-                }
-                return 0;
-        }
-
-        r = stream_parse(strempty(request->uri), &kind, &reason);
-        if (r == -EOPNOTSUPP && i == STDIN_FILENO)
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
-                                   "%s: \"%s\" is for output only: invalid argument", stream_options[i],
-                                   request->uri);
-        if (r == -EOPNOTSUPP)
-                return failure_set(failure, FAILURE_NOT_SUPPORTED, "%s: %s", stream_options[i], strempty(reason));
+        r = mounts_check(&q->rootfs, &reason);
         if (r < 0)
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s: invalid argument", stream_options[i],
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "Rootfs: %s: invalid argument",
                                    strempty(reason));
-        if (kind != STREAM_FIFO)
+        if (!q->checkpoint)
                 return 0;
 
-        r = stream_open_fifo(s, request->uri, i > 0, q->io_uid, q->io_gid);
-        switch (r) {
-        case 0:
-                return 0;
-        case -ENOENT:
-                return failure_set(failure, FAILURE_NOT_FOUND, "%s: FIFO %s does not exist: not found",
-                                   stream_options[i], request->uri);
-        case -EINVAL:
-        case -ELOOP:
-        case -ENOTDIR:
-        case -ENAMETOOLONG:
-                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s is not a FIFO: invalid argument",
-                                   stream_options[i], request->uri);
-        default:
-                return failure_set_errno(failure, r, "%s: failed to open FIFO %s: %m", stream_options[i],
-                                         request->uri);
-        }
+        if (stat(q->checkpoint, &st) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                return failure_set(failure, FAILURE_NOT_FOUND, "Checkpoint: %s does not exist: not found",
+                                   q->checkpoint);
+        if (!S_ISDIR(st.st_mode))
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "Checkpoint: %s is not a directory: invalid argument", q->checkpoint);
+        return 0;
 }
 
 /* What is there already under this name is somebody else's. Undoing a create of ours would take it away, so none is
@@ -176,7 +142,15 @@ static int fill_in(Container *c, CreateRequest *q, BundleConfig *config) {
         c->no_new_keyring = q->no_new_keyring;
         c->cgroups_path = TAKE_PTR(config->cgroups_path);
         c->kill_all_on_exit = !config->private_pid_namespace;
+        if ((q->checkpoint && !(c->checkpoint = strdup(q->checkpoint))) ||
+            (q->criu_work_path && !(c->criu_work_path = strdup(q->criu_work_path))))
+                return -ENOMEM;
+        c->oom_counter = UINT64_MAX;
+        if (c->checkpoint)
+                c->init.state = PROCESS_CREATED_CHECKPOINT;
         c->labels = TAKE_PTR(q->labels);
+        c->rootfs = q->rootfs;
+        q->rootfs = (Mounts) {};
         return 0;
 }
 
@@ -258,7 +232,7 @@ static int make_folders(Container *c, const CreateRequest *q, const BundleConfig
                 return r;
 
         /* First of all our mark, so that a crash from here on is undone by the next start. */
-        r = container_save(c);
+        r = process_save(&c->init);
         if (r < 0)
                 failure_set_errno(failure, r, "Failed to write the container's state below %s: %m",
                                   c->services->state_directory);
@@ -274,142 +248,164 @@ static int make_folders(Container *c, const CreateRequest *q, const BundleConfig
 
 /* ---- the runtime's answer ---- */
 
-static int read_pid_file(Container *c, pid_t *ret_pid, uint64_t *ret_written_usec, Failure *failure) {
-        _cleanup_(safe_closep) int dir_fd = container_open_state_directory(c), fd = -EBADF;
-        _cleanup_(freep) char *text = NULL;
-        struct stat st = {};
-        uint64_t pid = 0;
-        size_t size = 0;
+static void create_complete(Operation *op) {
+        Container *c = op->process->container;
         int r;
 
-        r = dir_fd;
-        if (r >= 0)
-                r = fd = file_open_beneath(dir_fd, "init.pid", O_RDONLY | O_NONBLOCK, 0);
-        if (r >= 0)
-                r = file_read_fd(fd, 64, &text, &size);
-        if (r >= 0 && fstat(fd, &st) < 0)
-                r = -errno;
-        if (r >= 0)
-                r = parse_uint64(text, &pid);
-        if (r >= 0 && (pid <= 1 || pid > INT32_MAX))
-                r = -ERANGE;
+        r = container_commit(c, EVENT_CREATE, &c->init, 0, true);
         if (r < 0) {
-                errno = -r;
-                return failure_set(
-                        failure, FAILURE_RUNTIME_FAILED,
-                        "OCI runtime create failed: failed to retrieve OCI runtime container pid: init.pid: %m");
-        }
-
-        *ret_pid = (pid_t) pid;
-        *ret_written_usec = (uint64_t) st.st_mtim.tv_sec * USEC_PER_SEC +
-                            (uint64_t) st.st_mtim.tv_nsec / NSEC_PER_USEC;
-        return 0;
-}
-
-/* Finds the init, alive or just dead. The runtime is believed only so far: its container must be a child of ours. */
-static int take_init(Container *c, Failure *failure) {
-        uint64_t written_usec = 0, when_usec = 0;
-        Process *p = &c->init;
-        int wait_status, r;
-        pid_t pid = 0;
-        PidStat stat;
-
-        r = read_pid_file(c, &pid, &written_usec, failure);
-        if (r < 0)
-                return r;
-
-        if (reaper_claim(c->services->reaper, pid, written_usec, &wait_status, &when_usec) > 0) {
-                p->pid = pid;
-                p->exited = true;
-                p->exit_status = exit_status_from_wait(wait_status);
-                p->exited_at = when_usec;
-                return 0;
-        }
-
-        r = pid_read_stat(pid, &stat);
-        if (r < 0 || stat.parent != getpid())
-                return failure_set(failure, FAILURE_RUNTIME_FAILED,
-                                   "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
-                                   "init.pid says %d, which is no process that %s has started",
-                                   (int) pid, c->runtime);
-
-        r = process_watch(p, pid, stat.start_time, false);
-        if (r == -EEXIST)
-                return failure_set(failure, FAILURE_RUNTIME_FAILED,
-                                   "OCI runtime create failed: failed to retrieve OCI runtime container pid: "
-                                   "init.pid says %d, which is another container's process",
-                                   (int) pid);
-        if (r < 0)
-                return failure_set_errno(failure, r, "OCI runtime create failed: failed to watch process %d: %m",
-                                         (int) pid);
-
-        (void) pid_read_cgroup(pid, &c->control_group);
-        return 0;
-}
-
-static void create_on_runtime(Operation *op, const JobResult *result) {
-        Container *c = op->container;
-        int r;
-
-        if (!job_result_ok(result)) {
-                operation_set_runtime_failure(op, "create", result);
-                op->killed = result->error == -ETIMEDOUT || (result->error == 0 && WIFSIGNALED(result->wait_status));
-                if (result->orphan_cgroups)
-                        op->cgroups = strv_copy(result->orphan_cgroups);
-                cleanup_undo_create(op, result->started_usec > 0);
-                return;
-        }
-
-        r = take_init(c, &op->failure);
-        if (r >= 0) {
-                r = container_commit(c, EVENT_CREATE, &c->init, 0, true);
-                if (r < 0)
-                        failure_set_errno(&op->failure, r, "Failed to write the container's state below %s: %m",
-                                          c->services->state_directory);
-        }
-        if (r < 0) {
-                cleanup_undo_create(op, true);
+                failure_set_errno(&op->failure, r, "Failed to write the container's state below %s: %m",
+                                  c->services->state_directory);
+                cleanup_undo_create(op);
                 return;
         }
 
         operation_finish(op);
 }
 
-static int run_create(Operation *op) {
-        _cleanup_(freep) char *log = NULL, *pid_file = NULL;
-        Container *c = op->container;
-        RuntimeCreateOptions o;
-        char **argv = NULL;
-        Runtime runtime;
-        int stdio[3], r;
+static void create_on_runtime(Operation *op, const JobResult *result) {
+        Container *c = op->process->container;
+        int r;
 
-        pid_file = container_state_path(c, "init.pid");
+        op->runtime_was_run = result->started_usec > 0;
+        if (!job_result_ok(result)) {
+                operation_set_runtime_failure(op, "create", result);
+                op->killed = result->error == -ETIMEDOUT || (result->error == 0 && WIFSIGNALED(result->wait_status));
+                if (result->orphan_cgroups)
+                        op->cgroups = strv_copy(result->orphan_cgroups);
+                cleanup_undo_create(op);
+                return;
+        }
+
+        r = process_take(&c->init, "create", &op->failure);
+        if (r >= 0)
+                r = process_begin_io(&c->init, &op->failure);
+        if (r < 0) {
+                cleanup_undo_create(op);
+                return;
+        }
+
+        process_release_child_ends(&c->init);
+        if (!c->init.exited) {
+                (void) pid_read_cgroup(c->init.pid, &c->control_group);
+                container_watch_oom(c);
+        }
+        create_complete(op);
+}
+
+/* ---- the steps before it ---- */
+
+static int create_argv(const Container *c, char ***ret) {
+        _cleanup_(freep) char *log = NULL, *pid_file = container_state_path(c, "init.pid");
+        RuntimeCreateOptions o;
+        Runtime runtime;
+        int r;
+
         if (!pid_file)
                 return -ENOMEM;
-        r = container_get_runtime(c, &runtime, &log);
+        r = process_get_runtime(&c->init, &runtime, &log);
         if (r < 0)
                 return r;
 
         o = (RuntimeCreateOptions) {
                 .bundle = c->bundle,
                 .pid_file = pid_file,
+                .console_socket = process_get_console_socket(&c->init),
                 .no_pivot = c->no_pivot_root,
                 .no_new_keyring = c->no_new_keyring,
         };
-        r = runtime_create_argv(&runtime, &o, &argv);
+        return runtime_create_argv(&runtime, &o, ret);
+}
+
+static void create_run(Operation *op) {
+        Container *c = op->process->container;
+        char **argv = NULL;
+        int stdio[3], r;
+
+        if (failure_is_set(&op->failure)) {
+                process_cancel_io(&c->init);
+                cleanup_undo_create(op);
+                return;
+        }
+
+        process_get_stdio(&c->init, stdio);
+        r = create_argv(c, &argv);
+        if (r >= 0)
+                r = operation_run(op, argv, stdio, c->init.terminal, *c->services->runtime_timeout_usec,
+                                  create_on_runtime);
+        if (r < 0) {
+                (void) failure_set_errno(&op->failure, r, "Failed to run the OCI runtime %s: %m", c->runtime);
+                cleanup_undo_create(op);
+        }
+}
+
+/* A container from a checkpoint is made by its start (containerd pkg/process/init.go, createdCheckpointState). */
+static void create_prepare(Operation *op) {
+        Container *c = op->process->container;
+        int r;
+
+        if (c->checkpoint) {
+                create_complete(op);
+                return;
+        }
+
+        r = process_prepare_io(&c->init, op, create_run, &op->failure);
         if (r < 0)
-                return r;
+                cleanup_undo_create(op);
+        else if (r > 0)
+                create_run(op);
+}
 
-        for (size_t i = 0; i < ELEMENTSOF(stdio); i++)
-                stdio[i] = c->init.streams[i].fd;
+static FailureKind mount_error_to_kind(int error) {
+        switch (error) {
+        case -ENOENT:
+                return FAILURE_NOT_FOUND;
+        case -ETIMEDOUT:
+                return FAILURE_DEADLINE_EXCEEDED;
+        case -EOPNOTSUPP:
+                return FAILURE_NOT_SUPPORTED;
+        case -EINVAL:
+        case -ENODEV:
+        case -ENOTDIR:
+        case -ELOOP:
+        case -EXDEV:
+                return FAILURE_INVALID_ARGUMENT;
+        default:
+                return failure_errno_is_exhaustion(error) ? FAILURE_RESOURCE_EXHAUSTED : FAILURE_INTERNAL;
+        }
+}
 
-        r = operation_run(op, argv, stdio, false, *c->services->runtime_timeout_usec, create_on_runtime);
-        if (r < 0)
-                return r;
+static void create_on_mounted(void *userdata, int error, const char *text) {
+        Operation *op = userdata;
 
-        for (size_t i = 0; i < ELEMENTSOF(stdio); i++)
-                stream_release_child_end(&c->init.streams[i]);
-        return 0;
+        op->mounts = mounts_job_free(op->mounts);
+        if (error == 0) {
+                create_prepare(op);
+                return;
+        }
+
+        (void) failure_set(&op->failure, mount_error_to_kind(error), "failed to mount rootfs component: %s", text);
+        cleanup_undo_create(op);
+}
+
+static void create_mount(Operation *op) {
+        Container *c = op->process->container;
+        _cleanup_(freep) char *rootfs = NULL;
+        int r;
+
+        if (c->rootfs.n_mounts == 0) {
+                create_prepare(op);
+                return;
+        }
+
+        rootfs = strdup_printf("%s/rootfs", c->bundle);
+        r = !rootfs ? -ENOMEM
+                    : mounts_make(&op->mounts, c->services->event, c->services->reaper, rootfs, &c->rootfs,
+                                  *c->services->runtime_timeout_usec, create_on_mounted, op);
+        if (r < 0) {
+                (void) failure_set_errno(&op->failure, r, "Failed to mount the rootfs: %m");
+                cleanup_undo_create(op);
+        }
 }
 
 int container_create(Registry *registry, CreateRequest *q, OperationDone done, void *userdata, Failure *failure) {
@@ -418,24 +414,23 @@ int container_create(Registry *registry, CreateRequest *q, OperationDone done, v
         Operation *op;
         int r;
 
-        r = check_names(registry, q, failure);
-        if (r < 0)
-                return r;
-        r = check_runtime(q, failure);
-        if (r < 0)
-                return r;
-        r = read_config(q, &config, failure);
-        if (r < 0)
+        if ((r = check_names(registry, q, failure)) < 0 || (r = check_runtime(q, failure)) < 0 ||
+            (r = check_paths(q, failure)) < 0 || (r = read_config(q, &config, failure)) < 0)
                 return r;
 
         r = container_new(&c, registry, q->ns, q->id);
         if (r < 0)
                 return failure_set_errno(failure, r, "Failed to register container %s/%s: %m", q->ns, q->id);
-        for (size_t i = 0; i < ELEMENTSOF(c->init.streams); i++) {
-                r = open_stream(&c->init.streams[i], q, i, failure);
-                if (r < 0)
-                        return r;
-        }
+
+        c->init.terminal = q->terminal;
+        c->init.relay = q->relay;
+        c->init.columns = q->columns;
+        c->init.rows = q->rows;
+        c->init.io_uid = q->io_uid;
+        c->init.io_gid = q->io_gid;
+        r = process_open_streams(&c->init, q->streams, failure);
+        if (r < 0)
+                return r;
         r = fill_in(c, q, &config);
         if (r < 0)
                 return failure_set_errno(failure, r, "Failed to create container %s/%s: %m", q->ns, q->id);
@@ -447,18 +442,13 @@ int container_create(Registry *registry, CreateRequest *q, OperationDone done, v
         if (r < 0)
                 return r;
 
-        op = operation_begin(c, OPERATION_CREATE, done, userdata);
+        op = operation_begin(&c->init, OPERATION_CREATE, done, userdata);
         if (!op) {
                 cleanup_remove_folders(c);
                 return failure_set_errno(failure, ENOMEM, "Failed to create container %s/%s: %m", q->ns, q->id);
         }
         TAKE_PTR(c); /* the operation frees it, if it fails */
 
-        r = run_create(op);
-        if (r < 0) {
-                (void) failure_set_errno(&op->failure, r, "Failed to run the OCI runtime %s: %m",
-                                         op->container->runtime);
-                cleanup_undo_create(op, false);
-        }
+        create_mount(op);
         return 0;
 }

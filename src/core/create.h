@@ -5,14 +5,10 @@
 
 #include "core/failure.h"
 #include "core/operation.h"
+#include "core/process-io.h"
 #include "core/registry.h"
 
 #include <sys/types.h>
-
-typedef struct StreamRequest {
-        const char *uri; /* as the client wrote it; NULL or "" for none */
-        int fd;          /* or this very descriptor, which stays the caller's; negative for none */
-} StreamRequest;
 
 typedef struct CreateRequest {
         const char *ns;
@@ -24,10 +20,17 @@ typedef struct CreateRequest {
         bool systemd_cgroup;
         bool no_pivot_root;
         bool no_new_keyring;
+        bool terminal;
+        bool relay;
+        uint16_t columns; /* of the terminal; 0, 0: not asked for */
+        uint16_t rows;
         uid_t io_uid; /* (uid_t) -1: leave as it is */
         gid_t io_gid;
         StreamRequest streams[3];
-        char **labels; /* key, value, ...; taken over on success */
+        const char *checkpoint;     /* the CRIU image to restore from, or NULL */
+        const char *criu_work_path; /* or NULL */
+        Mounts rootfs;              /* taken over on success, as the next */
+        char **labels;              /* key, value, ... */
 } CreateRequest;
 
 /* Checks the whole request before anything is touched, takes the id, and runs the runtime's "create". Returns 0:

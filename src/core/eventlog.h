@@ -19,9 +19,12 @@
 
 #define EVENTLOG_FOLDER ".events" /* no namespace begins with a dot */
 
+#define EVENTLOG_STEP (64U * 1024U) /* bytes that eventlog_read_on() goes through in one call */
+
 typedef struct EventLog EventLog;
 
-/* Opens, or makes, the log below the state directory. A torn last line, left by a crash, is cut off. */
+/* Opens, or makes, the log below the state directory. A torn last line, left by a crash, is cut off. One descriptor
+ * for each segment stays open, so that reading later needs none. */
 int eventlog_open(EventLog **ret, int state_fd);
 EventLog *eventlog_free(EventLog *log);
 DEFINE_CLEANUP(EventLog *, eventlog_free);
@@ -50,3 +53,35 @@ bool eventlog_is_complete(const EventLog *log, uint64_t after);
  * negative errno, which is then returned. */
 typedef int (*EventFound)(void *userdata, const Event *e);
 int eventlog_read(EventLog *log, uint64_t after, unsigned max, EventFound found, void *userdata);
+
+/* Where a reader stands who goes on later. It is a plain value: it holds nothing, may be copied and forgotten, and
+ * stays good whatever happens to the log meanwhile, the removal of the segment that it points into included. Only
+ * 'sequence' means something to the reader, and only eventlog_seek() makes one. */
+typedef struct EventCursor {
+        uint64_t sequence; /* the last event that has been read, or was lost */
+        uint64_t segment;  /* the name of the segment, and how much of it has been read */
+        uint64_t offset;
+        uint64_t backlog; /* how much has been read of all that ever waited in memory */
+} EventCursor;
+
+/* Events as they stand on disk. */
+typedef struct EventRecord {
+        uint64_t sequence;
+        const char *ns;
+        const char *container_id;
+        const char *text; /* the JSON text, not NUL-terminated; NULL: all events up to 'sequence' are lost */
+        size_t size;
+} EventRecord;
+
+/* Returns 0 when the record has been taken, 1 to stop before it and be given it again the next time, or -errno. */
+typedef int (*EventRecordFound)(void *userdata, const EventRecord *record);
+
+/* The place behind event 'after', or behind the newest one if that is less. From there a reader gets every event
+ * once and in order, those that wait in memory included; for a hole, be it that the oldest have been dropped or that
+ * something could never be written, one record without text. */
+EventCursor eventlog_seek(const EventLog *log, uint64_t after);
+
+/* Reads on from the cursor and moves it, through about EVENTLOG_STEP bytes of the log (more if a single record is
+ * longer). Returns 1 if everything has been read, 0 if there is more, or -errno; the cursor is good in any case. What
+ * found() gets lives during the call; found() may not change the log. */
+int eventlog_read_on(EventLog *log, EventCursor *cursor, EventRecordFound found, void *userdata);

@@ -1,25 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is asked of a container: the queue, and the verbs that clients have. */
+/* What is asked of a process: the queue, and what all verbs share. */
 
 #include "core/operation.h"
 #include "core/cleanup.h"
 #include "core/registry.h"
-#include "util/clock.h"
 #include "util/log.h"
 #include "util/strv.h"
 #include "util/text.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <signal.h>
 #include <utlist.h>
 
-/* How long a container may take to die after its runtime has deleted it in state "created". */
-#define DELETE_EXIT_USEC (10 * USEC_PER_SEC)
+/* ---- making and ending ---- */
 
-/* ---- the queue ---- */
+CheckpointRequest *checkpoint_request_free(CheckpointRequest *q) {
+        if (!q)
+                return NULL;
 
-static Operation *operation_new(Container *c, OperationKind kind, OperationDone done, void *userdata) {
+        free(q->image_path);
+        free(q->work_path);
+        free(q->parent_path);
+        strv_free(q->empty_namespaces);
+        return mfree(q);
+}
+
+void operation_parameters_done(OperationParameters *q) {
+        if (!q)
+                return;
+
+        q->resources = mfree(q->resources);
+        q->checkpoint = checkpoint_request_free(q->checkpoint);
+}
+
+static Operation *operation_new(Process *p, OperationKind kind, OperationDone done, void *userdata) {
         Operation *op;
 
         op = malloc(sizeof(*op));
@@ -27,19 +40,21 @@ static Operation *operation_new(Container *c, OperationKind kind, OperationDone 
                 return NULL;
 
         *op = (Operation) {
-                .container = c,
+                .process = p,
                 .kind = kind,
                 .done = done,
                 .userdata = userdata,
                 .failure = FAILURE_INIT,
-                .asked_usec = clock_get_realtime(),
         };
         return op;
 }
 
 static Operation *operation_free(Operation *op) {
         (void) job_free(op->job);
+        (void) mounts_job_free(op->mounts);
         sd_event_source_disable_unref(op->timer);
+        operation_parameters_done(&op->q);
+        free(op->pids);
         strv_free(op->cgroups);
         failure_done(&op->failure);
         return mfree(op);
@@ -47,80 +62,101 @@ static Operation *operation_free(Operation *op) {
 
 static void operation_answer(Operation *op) {
         if (op->done)
-                op->done(op->userdata, op->container, &op->failure);
+                op->done(op->userdata, op->process, &op->failure);
 }
 
-static void container_refuse(Container *c, FailureKind kind, const char *text, OperationDone done, void *userdata) {
+static void process_refuse(Process *p, FailureKind kind, const char *text, OperationDone done, void *userdata) {
         Failure failure = FAILURE_INIT;
 
         (void) failure_set(&failure, kind, "%s", text);
         if (done)
-                done(userdata, c, &failure);
+                done(userdata, p, &failure);
         failure_done(&failure);
 }
 
-void operation_submit(Container *c, OperationKind kind, unsigned signal, bool all, OperationDone done,
-                      void *userdata) {
-        Operation *op;
+void operation_submit(Process *p, OperationKind kind, OperationParameters *q, OperationDone done, void *userdata) {
+        Operation *op = NULL;
 
-        if (c->registry->stopping) {
-                container_refuse(c, FAILURE_UNAVAILABLE, "monoshimd is stopping", done, userdata);
-                return;
+        if (p->container->registry->stopping)
+                process_refuse(p, FAILURE_UNAVAILABLE, "monoshimd is stopping", done, userdata);
+        else if (p->n_queued >= CONTAINER_OPERATIONS_MAX)
+                process_refuse(p, FAILURE_RESOURCE_EXHAUSTED, "too many operations wait for this process", done,
+                               userdata);
+        else {
+                op = operation_new(p, kind, done, userdata);
+                if (!op)
+                        process_refuse(p, FAILURE_RESOURCE_EXHAUSTED, "out of memory", done, userdata);
         }
-        if (c->n_queued >= CONTAINER_OPERATIONS_MAX) {
-                container_refuse(c, FAILURE_RESOURCE_EXHAUSTED, "too many operations wait for this container", done,
-                                 userdata);
-                return;
-        }
-
-        op = operation_new(c, kind, done, userdata);
         if (!op) {
-                container_refuse(c, FAILURE_RESOURCE_EXHAUSTED, "out of memory", done, userdata);
+                operation_parameters_done(q);
                 return;
         }
-        op->signal = signal;
-        op->all = all;
+        if (q)
+                op->q = *q;
 
-        DL_APPEND(c->queue, op);
-        c->n_queued++;
-        container_dispatch(c);
+        DL_APPEND(p->queue, op);
+        p->n_queued++;
+        process_dispatch(p);
 }
 
-Operation *operation_begin(Container *c, OperationKind kind, OperationDone done, void *userdata) {
-        assert(!c->operation);
+Operation *operation_begin(Process *p, OperationKind kind, OperationDone done, void *userdata) {
+        assert(!p->operation);
 
-        c->operation = operation_new(c, kind, done, userdata);
-        return c->operation;
+        p->operation = operation_new(p, kind, done, userdata);
+        return p->operation;
+}
+
+/* Does no exec start while this runs? */
+static bool operation_excludes_starts(const Operation *op) {
+        return op->kind == OPERATION_PAUSE || op->kind == OPERATION_CHECKPOINT || op->kind == OPERATION_DELETE;
 }
 
 void operation_finish(Operation *op) {
-        Container *c = op->container;
+        Process *p = op->process;
+        Container *c = p->container;
+        bool was_exec_start = op->kind == OPERATION_START && !process_is_init(p);
 
-        assert(c->operation == op);
+        assert(p->operation == op);
 
         op->job = job_free(op->job);
         op->timer = sd_event_source_disable_unref(op->timer);
 
         operation_answer(op);
-        c->operation = NULL;
+        p->operation = NULL;
         (void) operation_free(op);
 
-        container_dispatch(c);
+        c->n_dispatching++;
+        process_dispatch(p);
+        if (was_exec_start) {
+                c->n_exec_starts--;
+                process_dispatch(&c->init);
+        } else if (process_is_init(p))
+                container_dispatch(c); /* those that waited for it */
+        c->n_dispatching--;
+
+        container_collect(c);
 }
 
-void container_abort(Container *c) {
+static void process_abort(Process *p) {
         Operation *op, *next;
 
-        if (c->operation)
-                DL_PREPEND(c->queue, c->operation);
-        c->operation = NULL;
+        if (p->operation)
+                DL_PREPEND(p->queue, p->operation);
+        p->operation = NULL;
 
-        DL_FOREACH_SAFE(c->queue, op, next) {
-                DL_DELETE(c->queue, op);
+        DL_FOREACH_SAFE(p->queue, op, next) {
+                DL_DELETE(p->queue, op);
                 (void) failure_set(&op->failure, FAILURE_UNAVAILABLE, "monoshimd is stopping");
                 operation_answer(op);
                 (void) operation_free(op);
         }
+        p->n_queued = 0;
+}
+
+void container_abort(Container *c) {
+        CONTAINER_FOREACH_EXEC(p, c)
+                process_abort(p);
+        process_abort(&c->init);
 }
 
 uint64_t operation_cleanup_timeout(const Container *c) {
@@ -148,22 +184,23 @@ int operation_run(Operation *op, char **argv, const int stdio[3], bool capture, 
                 .argv = argv,
                 .stdio = { stdio ? stdio[0] : -EBADF, stdio ? stdio[1] : -EBADF, stdio ? stdio[2] : -EBADF },
                 .capture = capture,
+                .input = op->q.resources,
                 .timeout_usec = timeout_usec,
         };
         int r;
 
-        r = cleanup_forget_log(op->container);
+        r = cleanup_forget_log(op->process);
         if (r < 0)
                 return r;
 
         op->then = then;
-        return job_new(&op->job, op->container->services->pool, &p, operation_on_job, op);
+        return job_new(&op->job, op->process->container->services->pool, &p, operation_on_job, op);
 }
 
 void operation_set_runtime_failure(Operation *op, const char *verb, const JobResult *result) {
-        _cleanup_(freep) char *text = NULL, *log_path = NULL, *message = NULL;
-        _cleanup_(safe_closep) int dir_fd = -EBADF;
-        Container *c = op->container;
+        _cleanup_(freep) char *text = NULL, *log = NULL, *log_path = NULL, *message = NULL;
+        Container *c = op->process->container;
+        _cleanup_(safe_closep) int dir_fd = container_open_state_directory(c);
 
         text = runtime_result_to_text(c->runtime, result, *c->services->runtime_timeout_usec);
         if (result->error == -ETIMEDOUT) {
@@ -173,10 +210,10 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
                 return;
         }
 
-        log_path = container_state_path(c, "log.json");
-        dir_fd = container_open_state_directory(c);
+        log = process_file(op->process, "log");
+        log_path = log ? container_state_path(c, log) : NULL;
         if (text && log_path && dir_fd >= 0)
-                message = runtime_failure(verb, dir_fd, "log.json", log_path, text);
+                message = runtime_failure(verb, dir_fd, log, log_path, text);
 
         (void) failure_set(&op->failure,
                            failure_errno_is_exhaustion(result->error) ? FAILURE_RESOURCE_EXHAUSTED
@@ -184,16 +221,14 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
                            "%s", message ?: strempty(text));
 }
 
-/* Builds the command line for a verb and starts it; whatever goes wrong ends up in op->failure. */
-static int operation_run_verb(Operation *op, int (*make_argv)(const Operation *, const Runtime *, char ***),
-                              OperationThen then) {
+int operation_run_verb(Operation *op, OperationArgv make_argv, OperationThen then) {
         _cleanup_(freep) char *log = NULL;
-        Container *c = op->container;
+        Container *c = op->process->container;
         char **argv = NULL;
         Runtime runtime;
         int r;
 
-        r = container_get_runtime(c, &runtime, &log);
+        r = process_get_runtime(op->process, &runtime, &log);
         if (r >= 0)
                 r = make_argv(op, &runtime, &argv);
         if (r >= 0)
@@ -201,193 +236,6 @@ static int operation_run_verb(Operation *op, int (*make_argv)(const Operation *,
         if (r < 0)
                 return failure_set_errno(&op->failure, r, "Failed to run the OCI runtime %s: %m", c->runtime);
 
-        return 0;
-}
-
-/* ---- start ---- */
-
-static int start_argv(const Operation *op, const Runtime *runtime, char ***ret) {
-        return runtime_start_argv(runtime, ret);
-}
-
-static void start_on_runtime(Operation *op, const JobResult *result) {
-        Container *c = op->container;
-        Process *p = &c->init;
-
-        if (!job_result_ok(result)) {
-                operation_set_runtime_failure(op, "start", result);
-                /* It may have got as far as to start it: a hook that hangs afterwards, say. */
-                if (p->exited || cleanup_probe_started(op) < 0)
-                        operation_finish(op);
-                return;
-        }
-
-        p->state = lifecycle_init_rule(p->state, VERB_START)->to;
-        p->started_at = process_get_start(p);
-        (void) container_commit(c, EVENT_START, p, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED, false);
-        operation_finish(op);
-}
-
-static int operation_start(Operation *op) {
-        return operation_run_verb(op, start_argv, start_on_runtime);
-}
-
-/* ---- kill ---- */
-
-static int kill_argv(const Operation *op, const Runtime *runtime, char ***ret) {
-        return runtime_kill_argv(runtime, op->signal, op->all, ret);
-}
-
-static void kill_on_runtime(Operation *op, const JobResult *result) {
-        _cleanup_(freep) char *text = NULL;
-        Container *c = op->container;
-
-        if (job_result_ok(result)) {
-                /* "kill --all" finds nothing to complain about where there is nothing. */
-                if (c->init.state == PROCESS_STOPPED)
-                        (void) failure_set(&op->failure, FAILURE_NOT_FOUND, "process already finished: not found");
-                operation_finish(op);
-                return;
-        }
-
-        if (result->error != 0) {
-                operation_set_runtime_failure(op, "kill", result);
-                operation_finish(op);
-                return;
-        }
-
-        switch (runtime_kill_classify(result->output)) {
-        case -ESRCH:
-                (void) failure_set(&op->failure, FAILURE_NOT_FOUND, "process already finished: not found");
-                break;
-        case -ENOENT:
-                (void) failure_set(&op->failure, FAILURE_NOT_FOUND, "no such container: not found");
-                break;
-        default:
-                text = runtime_result_to_text(c->runtime, result, *c->services->runtime_timeout_usec);
-                (void) failure_set(&op->failure, FAILURE_RUNTIME_FAILED,
-                                   "OCI runtime kill failed: unknown error after kill: %s", strempty(text));
-        }
-        operation_finish(op);
-}
-
-static int operation_kill(Operation *op) {
-        return operation_run_verb(op, kill_argv, kill_on_runtime);
-}
-
-/* ---- delete ---- */
-
-static int delete_argv(const Operation *op, const Runtime *runtime, char ***ret) {
-        return runtime_delete_argv(runtime, ret);
-}
-
-/* The runtime has forgotten the container and its exit is known: tell it, and take away what is ours. */
-static void delete_complete(Operation *op) {
-        Container *c = op->container;
-
-        if (c->init.state != PROCESS_STOPPED)
-                container_publish_exit(c);
-
-        c->phase = CONTAINER_DELETED; /* what state.json says from now on: a crash from here only leaves folders to
-                                         remove */
-        (void) container_commit(c, EVENT_DELETE, &c->init, 0, false);
-        c->phase = CONTAINER_LIVE;
-        container_withdraw(c);
-
-        cleanup_remove_folders(c);
-        operation_finish(op);
-}
-
-static int delete_on_exit_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
-        Operation *op = userdata;
-        Container *c = op->container;
-
-        (void) container_log(c, LOG_WARNING, 0,
-                             "The runtime has deleted the container, but process %d has not exited; forgetting it.",
-                             (int) c->init.pid);
-        process_kill(&c->init);
-        process_unwatch(&c->init);
-        c->init.exited = true;
-        c->init.exit_status = EXIT_STATUS_UNKNOWN;
-        c->init.exited_at = clock_get_realtime();
-        delete_complete(op);
-        return 0;
-}
-
-static void delete_on_runtime(Operation *op, const JobResult *result) {
-        Container *c = op->container;
-        int r;
-
-        if (!job_result_ok(result)) {
-                operation_set_runtime_failure(op, "delete", result);
-                if (result->error != 0 || !runtime_delete_is_gone(result->output, failure_message(&op->failure))) {
-                        operation_finish(op);
-                        return;
-                }
-                failure_done(&op->failure);
-        }
-
-        if (c->init.state == PROCESS_STOPPED || c->init.exited) {
-                delete_complete(op);
-                return;
-        }
-
-        /* It was only created: the runtime has killed it, and its exit is on the way to us. */
-        r = sd_event_add_time_relative(c->services->event, &op->timer, CLOCK_MONOTONIC, DELETE_EXIT_USEC, 0,
-                                       delete_on_exit_overdue, op);
-        if (r < 0)
-                (void) delete_on_exit_overdue(NULL, 0, op);
-}
-
-static int operation_delete(Operation *op) {
-        return operation_run_verb(op, delete_argv, delete_on_runtime);
-}
-
-/* ---- exit ---- */
-
-static int kill_all_argv(const Operation *op, const Runtime *runtime, char ***ret) {
-        return runtime_kill_argv(runtime, SIGKILL, true, ret);
-}
-
-static void exit_on_runtime(Operation *op, const JobResult *result) {
-        Container *c = op->container;
-
-        /* "Already finished" is the usual answer when nothing else was left. */
-        if (!job_result_ok(result) && (result->error != 0 || runtime_kill_classify(result->output) == -EIO)) {
-                operation_set_runtime_failure(op, "killall", result);
-                (void) container_log(c, LOG_WARNING, 0,
-                                     "Failed to kill what may be left of the container, ignoring: %s",
-                                     failure_message(&op->failure));
-                failure_done(&op->failure);
-        }
-
-        container_publish_exit(c);
-        operation_finish(op);
-}
-
-/* The init has exited. Without a pid namespace of its own the rest is still there (containerd
- * runtime/v1/shim/service.go, checkProcesses). */
-static int operation_exit(Operation *op) {
-        _cleanup_(freep) char *log = NULL;
-        Container *c = op->container;
-        char **argv = NULL;
-        Runtime runtime;
-        int r;
-
-        if (c->kill_all_on_exit) {
-                r = container_get_runtime(c, &runtime, &log);
-                if (r >= 0)
-                        r = kill_all_argv(op, &runtime, &argv);
-                if (r >= 0)
-                        r = operation_run(op, argv, NULL, true, operation_cleanup_timeout(c), exit_on_runtime);
-                if (r >= 0)
-                        return 0;
-                (void) container_log(c, LOG_WARNING, r,
-                                     "Failed to kill what may be left of the container, ignoring: %m");
-        }
-
-        container_publish_exit(c);
-        operation_finish(op);
         return 0;
 }
 
@@ -401,92 +249,122 @@ static int operation_probe(Operation *op) {
 static const struct {
         ProcessVerb verb;
         bool internal; /* not looked up in the lifecycle table */
-        int (*begin)(Operation *op); /* <0: op->failure says why, nothing was begun */
+        int (*begin)(Operation *op);
 } kind_table[_OPERATION_KIND_MAX] = {
-        [OPERATION_START]  = { VERB_START, false, operation_start },
-        [OPERATION_KILL]   = { VERB_KILL, false, operation_kill },
-        [OPERATION_DELETE] = { VERB_DELETE, false, operation_delete },
-        [OPERATION_EXIT]   = { VERB_SET_EXITED, true, operation_exit },
-        [OPERATION_PROBE]  = { VERB_START, true, operation_probe },
+        [OPERATION_START]      = { VERB_START,      false, operation_start      },
+        [OPERATION_KILL]       = { VERB_KILL,       false, operation_kill       },
+        [OPERATION_DELETE]     = { VERB_DELETE,     false, operation_delete     },
+        [OPERATION_PAUSE]      = { VERB_PAUSE,      false, operation_pause      },
+        [OPERATION_RESUME]     = { VERB_RESUME,     false, operation_resume     },
+        [OPERATION_UPDATE]     = { VERB_UPDATE,     false, operation_update     },
+        [OPERATION_CHECKPOINT] = { VERB_CHECKPOINT, false, operation_checkpoint },
+        [OPERATION_LIST_PIDS]  = { VERB_WAIT,       false, operation_list_pids  },
+        [OPERATION_EXIT]       = { VERB_SET_EXITED, true,  operation_exit       },
+        [OPERATION_PROBE]      = { VERB_START,      true,  operation_probe      },
 };
 /* clang-format on */
 
 static void operation_execute(Operation *op) {
-        Container *c = op->container;
-        const LifecycleRule *rule;
+        const LifecycleRule *rule = process_rule(op->process, kind_table[op->kind].verb);
+        bool internal = kind_table[op->kind].internal;
 
         assert(kind_table[op->kind].begin);
 
-        rule = lifecycle_init_rule(c->init.state, kind_table[op->kind].verb);
-        if (!kind_table[op->kind].internal && c->registry->stopping) {
+        if (!internal && op->process->container->registry->stopping)
                 (void) failure_set(&op->failure, FAILURE_UNAVAILABLE, "monoshimd is stopping");
-                operation_finish(op);
-        } else if (!kind_table[op->kind].internal && rule->answer != LIFECYCLE_ALLOWED) {
+        else if (!internal && rule->answer != LIFECYCLE_ALLOWED)
                 (void) failure_set(&op->failure,
                                    rule->answer == LIFECYCLE_NOT_FOUND ? FAILURE_NOT_FOUND
                                                                        : FAILURE_FAILED_PRECONDITION,
                                    "%s", rule->text);
-                operation_finish(op);
-        } else if (kind_table[op->kind].begin(op) < 0)
-                operation_finish(op);
+        else if (kind_table[op->kind].begin(op) >= 0)
+                return;
+
+        operation_finish(op);
 }
 
-/* What is to be done next: an exit that was seen comes before everything that waits. */
-static Operation *container_next_operation(Container *c) {
+/* Has what must not run beside this one to end first? It comes back here when that has ended. */
+static bool operation_must_wait(const Operation *op) {
+        const Container *c = op->process->container;
+        const Operation *of_init = c->init.operation ?: c->init.queue;
+
+        if (process_is_init(op->process))
+                return operation_excludes_starts(op) && c->n_exec_starts > 0;
+
+        /* Also one that only waits for the starts under way counts, or they could keep it waiting for ever. */
+        return op->kind == OPERATION_START && of_init &&
+               (of_init->kind == OPERATION_EXIT || operation_excludes_starts(of_init));
+}
+
+/* An exit that was seen comes before everything that waits. Returns an operation, if publishing it takes one. */
+static Operation *process_next_exit(Process *p) {
         Operation *op;
 
-        if (c->phase == CONTAINER_LIVE && c->init.exited && c->init.state != PROCESS_STOPPED) {
-                op = operation_new(c, OPERATION_EXIT, NULL, NULL);
+        if (p->container->phase != CONTAINER_LIVE || !p->exited || p->state == PROCESS_STOPPED ||
+            p->state == PROCESS_DELETED)
+                return NULL;
+
+        if (process_is_init(p)) {
+                op = operation_new(p, OPERATION_EXIT, NULL, NULL);
                 if (op)
                         return op;
-                (void) container_log(c, LOG_WARNING, ENOMEM,
+                (void) container_log(p->container, LOG_WARNING, ENOMEM,
                                      "Publishing the exit without killing what may be left of the container: %m");
-                container_publish_exit(c);
         }
 
-        op = c->queue;
-        if (op) {
-                DL_DELETE(c->queue, op);
-                c->n_queued--;
-        }
+        process_publish_exit(p);
+        return NULL;
+}
+
+static Operation *process_next_operation(Process *p) {
+        Operation *op;
+
+        op = process_next_exit(p);
+        if (op)
+                return op;
+
+        op = p->queue;
+        if (!op || operation_must_wait(op))
+                return NULL;
+
+        DL_DELETE(p->queue, op);
+        p->n_queued--;
         return op;
 }
 
-/* An exit that is waited for by the running operation. */
-static bool container_continue_delete(Container *c) {
-        Operation *op = c->operation;
-
-        if (!op || op->kind != OPERATION_DELETE || op->job || !op->timer || !c->init.exited)
-                return false;
-
-        op->timer = sd_event_source_disable_unref(op->timer);
-        delete_complete(op);
-        return true;
-}
-
-void container_dispatch(Container *c) {
-        Registry *registry = c->registry;
+void process_dispatch(Process *p) {
+        Container *c = p->container;
 
         /* Operations that end at once come back here; the loop below goes on for them, without recursion. */
-        if (c->dispatching)
+        if (p->dispatching)
                 return;
-        if (c->operation) {
-                (void) container_continue_delete(c);
-                return;
-        }
 
-        c->dispatching = true;
-        while (!c->operation) {
-                Operation *op = container_next_operation(c);
+        c->n_dispatching++;
+        p->dispatching = true;
+        if (p->operation && p->operation->resume)
+                p->operation->resume(p->operation);
+        while (!p->operation) {
+                Operation *op = process_next_operation(p);
 
                 if (!op)
                         break;
-                c->operation = op;
+                p->operation = op;
+                if (op->kind == OPERATION_START && !process_is_init(p))
+                        c->n_exec_starts++;
                 operation_execute(op);
         }
-        c->dispatching = false;
+        p->dispatching = false;
+        c->n_dispatching--;
 
-        if (!c->operation && c->phase == CONTAINER_DELETED)
-                (void) container_free(c);
-        registry_check_idle(registry);
+        container_collect(c);
+}
+
+void container_dispatch(Container *c) {
+        c->n_dispatching++;
+        process_dispatch(&c->init);
+        CONTAINER_FOREACH_EXEC(p, c)
+                process_dispatch(p);
+        c->n_dispatching--;
+
+        container_collect(c);
 }

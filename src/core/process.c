@@ -3,6 +3,7 @@
 
 #include "core/process.h"
 #include "core/container.h"
+#include "core/process-io.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -13,13 +14,17 @@
 #include <unistd.h>
 #include <utlist.h>
 
-void process_init(Process *p, Container *c, const char *id) {
+void process_init(Process *p, Container *c, char *id) {
         *p = (Process) {
                 .container = c,
                 .id = id,
                 .state = PROCESS_CREATED,
+                .io_uid = (uid_t) -1,
+                .io_gid = (gid_t) -1,
                 .streams = { STREAM_INIT, STREAM_INIT, STREAM_INIT },
         };
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+                p->streams[i].output = i != STDIN_FILENO;
 }
 
 void process_done(Process *p) {
@@ -27,9 +32,18 @@ void process_done(Process *p) {
         assert(!p->indexed);
 
         process_unwatch(p);
-        p->drain = stream_drain_free(p->drain);
+        process_free_io(p);
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
                 stream_done(&p->streams[i]);
+        free(p->last_event);
+}
+
+bool process_is_init(const Process *p) {
+        return p == &p->container->init;
+}
+
+const LifecycleRule *process_rule(const Process *p, ProcessVerb verb) {
+        return process_is_init(p) ? lifecycle_init_rule(p->state, verb) : lifecycle_exec_rule(p->state, verb);
 }
 
 uint64_t process_get_start(const Process *p) {
@@ -39,6 +53,13 @@ uint64_t process_get_start(const Process *p) {
 }
 
 const char *process_get_status(const Process *p) {
+        const Container *c = p->container;
+
+        if (c->init.state == PROCESS_RUNNING && c->pausing && p->state != PROCESS_STOPPED)
+                return "pausing";
+        if (c->init.state == PROCESS_PAUSED && p->state != PROCESS_STOPPED)
+                return process_state_to_status(PROCESS_PAUSED);
+
         return process_state_to_status(p->state);
 }
 
@@ -111,16 +132,16 @@ int process_open_pidfd(Process *p) {
         return fd < 0 ? -errno : fd;
 }
 
-void process_kill(const Process *p) {
+int process_kill(const Process *p, int signal) {
+        int r;
+
         if (!p->watched)
-                return;
+                return -ESRCH;
 
         /* The number of a child that has not been reaped cannot be another's; for all others the watch has the pidfd.
          */
-        if (p->watch)
-                (void) pidfd_send_signal(pid_watch_get_fd(p->watch), SIGKILL, NULL, 0);
-        else
-                (void) kill(p->pid, SIGKILL);
+        r = p->watch ? pidfd_send_signal(pid_watch_get_fd(p->watch), signal, NULL, 0) : kill(p->pid, signal);
+        return r < 0 ? -errno : 0;
 }
 
 int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret) {
@@ -157,43 +178,5 @@ void process_wake_waiters(Process *p) {
 
                 (void) waiter_free(p->waiters);
                 w.done(w.userdata, p->exit_status, p->exited_at);
-        }
-}
-
-void process_close_stdin(Process *p) {
-        p->stdin_closed = true;
-        stream_close_hold(&p->streams[STDIN_FILENO]);
-}
-
-void process_release_streams(Process *p) {
-        p->drain = stream_drain_free(p->drain);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
-                stream_release_child_end(&p->streams[i]);
-                stream_close_hold(&p->streams[i]);
-        }
-}
-
-static void process_on_drained(void *userdata) {
-        Process *p = userdata;
-
-        p->drain = stream_drain_free(p->drain);
-}
-
-void process_drain_streams(Process *p) {
-        int r;
-
-        process_close_stdin(p);
-        if (p->drain)
-                return;
-
-        r = stream_drain_new(&p->drain, p->container->services->event, p->streams + STDOUT_FILENO, 2,
-                             process_on_drained, p);
-        if (r < 0) {
-                /* Without the timer a waiting reader would never see the end; what nobody has read yet is the lesser
-                 * loss. */
-                (void) container_log(p->container, LOG_WARNING, r,
-                                     "Failed to watch the output FIFOs after the exit, closing them: %m");
-                stream_close_hold(&p->streams[STDOUT_FILENO]);
-                stream_close_hold(&p->streams[STDERR_FILENO]);
         }
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One process of a container: its init (and later the exec'd ones). Holds what is known of it, and who waits for it.
- */
+/* One process of a container: its init, or one that was exec'd into it. Holds what is known of it, what is to be done
+ * with it, and who waits for it.
+ *
+ * Operations of one process run one at a time, in the order of their arrival. Those of different processes run side by
+ * side, also within a container, save where operation.h says otherwise: a hung exec must not keep anybody from killing
+ * the container. */
 
 #include "core/lifecycle.h"
 #include "core/services.h"
@@ -12,6 +16,9 @@
 #include <uthash.h>
 
 #define PROCESS_WAITERS_MAX 16384
+
+typedef struct Operation Operation;
+typedef struct ProcessIo ProcessIo;
 
 /* Told once that the process has exited, or that its object is gone (then with what is known, 0 and 0 for one that
  * never ran). Must not destroy the process. */
@@ -26,7 +33,7 @@ typedef struct Waiter {
 
 struct Process {
         Container *container;
-        const char *id; /* the container's */
+        char *id; /* the container's own string for the init */
         pid_t pid;
         uint64_t start_time; /* clock ticks since boot: tells a recycled pid */
         PidWatch *watch;     /* when we are not its parent; otherwise the reaper watches it */
@@ -35,29 +42,51 @@ struct Process {
         uint64_t started_at;
         uint64_t exited_at;
         uint32_t exit_status;
-        bool exited;  /* seen to exit; published once 'state' is PROCESS_STOPPED */
-        bool watched; /* by 'watch' or the reaper */
-        bool indexed; /* in registry::processes */
+        bool exited;    /* seen to exit; published once 'state' is PROCESS_STOPPED */
+        bool watched;   /* by 'watch' or the reaper */
+        bool indexed;   /* in registry::processes */
+        bool published; /* exec'd: clients have been told of it */
         bool terminal;
+        bool relay;        /* its streams are pipes, between which and the FIFOs we move the bytes */
         bool stdin_closed; /* CloseIO was called */
+        bool unsaved;      /* its state could not be written; tried again by the registry */
 
+        uint16_t columns; /* of the terminal, as asked for last; 0: never */
+        uint16_t rows;
+        uid_t io_uid; /* owner of what it gets for its streams; (uid_t) -1: as they are */
+        gid_t io_gid;
         Stream streams[3];
         StreamDrain *drain;
+        ProcessIo *io; /* what moves bytes for it, if anything does */
+
+        Operation *operation; /* the one that runs */
+        Operation *queue;     /* those that wait */
+        unsigned n_queued;
+        bool dispatching;
+
+        char *last_event; /* the record of the newest event that was saved with it */
 
         Waiter *waiters;
         unsigned n_waiters;
 
         UT_hash_handle by_pid; /* registry::processes */
+        UT_hash_handle by_id;  /* container::execs */
 };
 
-void process_init(Process *p, Container *c, const char *id);
+void process_init(Process *p, Container *c, char *id);
 void process_done(Process *p);
+
+bool process_is_init(const Process *p);
+
+/* What the lifecycle table says of this verb now. */
+const LifecycleRule *process_rule(const Process *p, ProcessVerb verb);
 
 /* When to say it was started that is known to run, or to have run, since now: not later than it ended.
  * CLOCK_REALTIME. */
 uint64_t process_get_start(const Process *p);
 
-/* What the Status property says. */
+/* What the Status property says: of an exec'd process what is said of its init while that is paused (containerd
+ * pkg/process/exec.go, Status), save that one which has ended stays stopped. */
 const char *process_get_status(const Process *p);
 
 /* Begins to watch for the exit of the process that has 'pid': as our child, or, if 'adopted', by a pidfd. Fills in
@@ -68,8 +97,8 @@ void process_unwatch(Process *p);
 /* A new pidfd (CLOEXEC) of the living process; -ESRCH when it has exited or was never started. */
 int process_open_pidfd(Process *p);
 
-/* SIGKILL, if it is one that we watch and that cannot be mistaken for another. */
-void process_kill(const Process *p);
+/* Sends a signal, if it is one that we watch and that cannot be mistaken for another: -ESRCH otherwise. */
+int process_kill(const Process *p, int signal);
 
 /* Adds a waiter; the process must not have exited. The waiter belongs to the process until done() has been called.
  * -ENOBUFS at the limit. */
@@ -77,12 +106,3 @@ int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret
 /* Forgets it without a call. */
 Waiter *waiter_free(Waiter *w);
 void process_wake_waiters(Process *p);
-
-/* Closes our hold on stdin. */
-void process_close_stdin(Process *p);
-
-/* Lets go of all streams at once: the process is being deleted. What nobody has read is lost. */
-void process_release_streams(Process *p);
-
-/* After the exit: lets the readers of the outputs get what is left, and then their end-of-file. */
-void process_drain_streams(Process *p);

@@ -225,15 +225,21 @@ bool registry_is_last_of_namespace(const Container *c) {
         return c->ns->n_containers == 1;
 }
 
+Process *registry_get_process(Registry *r, pid_t pid) {
+        Process *p = NULL;
+
+        HASH_FIND(by_pid, r->processes, &pid, sizeof(pid), p);
+        return p;
+}
+
 /* Up the line of parents, as far as ourselves. */
 static Process *registry_find_ancestor(Registry *r, pid_t pid) {
         /* The chain ends at a pid namespace's depth times some; the bound only guards against numbers that change
          * under us. */
         for (unsigned depth = 0; depth < 256 && pid > 1 && pid != getpid(); depth++) {
-                Process *p = NULL;
+                Process *p = registry_get_process(r, pid);
                 PidStat stat;
 
-                HASH_FIND(by_pid, r->processes, &pid, sizeof(pid), p);
                 if (p)
                         return p;
                 if (pid_read_stat(pid, &stat) < 0)
@@ -275,9 +281,13 @@ static int registry_on_retry(sd_event_source *source, uint64_t usec, void *userd
         bool again;
 
         again = eventlog_flush(r->services->log) < 0;
-        REGISTRY_FOREACH(c, r)
-                if (c->unsaved && container_save(c) < 0)
+        REGISTRY_FOREACH(c, r) {
+                if (c->init.unsaved && process_save(&c->init) < 0)
                         again = true;
+                CONTAINER_FOREACH_EXEC(p, c)
+                        if (p->unsaved && process_save(p) < 0)
+                                again = true;
+        }
 
         r->retry = sd_event_source_disable_unref(r->retry);
         if (again)
@@ -306,9 +316,13 @@ void registry_check_idle(Registry *r) {
         if (!r->stopping || !idle)
                 return;
 
-        REGISTRY_FOREACH(c, r)
-                if (c->operation)
+        REGISTRY_FOREACH(c, r) {
+                if (c->init.operation || c->n_exec_starts > 0)
                         return;
+                CONTAINER_FOREACH_EXEC(p, c)
+                        if (p->operation)
+                                return;
+        }
 
         r->idle = NULL;
         idle(r->idle_userdata);

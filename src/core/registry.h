@@ -42,6 +42,9 @@ Container *registry_lookup(Registry *r, const char *ns, const char *id);
 /* Only one that clients can see. */
 Container *registry_find(Registry *r, const char *ns, const char *id);
 
+/* The process of this pid, if it is one that we know; NULL. */
+Process *registry_get_process(Registry *r, pid_t pid);
+
 /* The container that the process belongs to: a process we know, a descendant of one, or one in the container's
  * cgroup. NULL when there is none. */
 Container *registry_find_by_pid(Registry *r, pid_t pid);

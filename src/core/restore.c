@@ -3,9 +3,11 @@
 
 #include "core/restore.h"
 #include "core/cleanup.h"
+#include "core/process-io.h"
 #include "core/state.h"
 #include "host/bundle.h"
 #include "host/cgroup.h"
+#include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -23,14 +25,21 @@ typedef struct Finding {
         bool empty;         /* an empty folder: a create that had not even begun to write */
         sd_id128_t boot_id; /* when its state was written */
         char *reason;
-        Json event_tree;
-        Event event; /* state.json knows it and the log does not: we died between writing the two */
 } Finding;
+
+/* An event that the state of a process knows and the log does not: we died between writing the two. */
+typedef struct LostEvent {
+        Json tree;
+        Event event;
+        const char *record; /* the process's */
+} LostEvent;
 
 typedef struct Restore {
         Registry *registry;
         Finding *findings;
         size_t n_findings, n_allocated;
+        LostEvent *lost;
+        size_t n_lost;
         unsigned n_adopted, n_stopped, n_cleaned, n_undone;
 } Restore;
 
@@ -113,6 +122,7 @@ static bool folder_is_empty(int fd) {
 static int fill_in_unknown(Container *c) {
         const Services *s = c->services;
 
+        c->is_unknown = !c->bundle;
         c->bundle = c->bundle ?: container_state_path(c, NULL);
         c->runtime = c->runtime ?: strdup(s->runtime);
         c->runtime_root = c->runtime_root ?: strdup_printf("%s/%s", s->runtime_root, container_get_namespace(c));
@@ -131,15 +141,34 @@ static void read_dead_pid(Container *c, int fd) {
                 c->init.pid = (pid_t) pid;
 }
 
-static void find_lost_event(Finding *f) {
-        Container *c = f->container;
+static int find_lost_event(Restore *restore, const Process *p) {
+        const Container *c = p->container;
+        _cleanup_(json_freep) Json tree = NULL;
+        LostEvent *larger;
+        Event e;
 
-        if (!c->last_event || json_parse(c->last_event, strlen(c->last_event), &f->event_tree, NULL) < 0)
-                return;
+        if (!p->last_event || json_parse(p->last_event, strlen(p->last_event), &tree, NULL) < 0 ||
+            event_from_json(tree, &e) < 0 || e.sequence <= eventlog_last(c->services->log) ||
+            !streq(e.container_id, c->id) || !streq(e.ns, container_get_namespace(c)))
+                return 0;
 
-        if (event_from_json(f->event_tree, &f->event) < 0 || f->event.sequence <= eventlog_last(c->services->log) ||
-            !streq(f->event.container_id, c->id) || !streq(f->event.ns, container_get_namespace(c)))
-                f->event.sequence = 0;
+        larger = reallocarray(restore->lost, restore->n_lost + 1, sizeof(*larger));
+        if (!larger)
+                return -ENOMEM;
+        restore->lost = larger;
+        restore->lost[restore->n_lost++] = (LostEvent) { .tree = TAKE_PTR(tree), .event = e, .record = p->last_event };
+        return 0;
+}
+
+static void find_lost_events(Restore *restore, Container *c) {
+        int r;
+
+        r = find_lost_event(restore, &c->init);
+        CONTAINER_FOREACH_EXEC(p, c)
+                if (r >= 0)
+                        r = find_lost_event(restore, p);
+        if (r < 0)
+                (void) container_log(c, LOG_ERR, r, "Failed to tell an event that was not told before: %m");
 }
 
 static int read_container(Restore *restore, int fd, const char *ns, const char *id) {
@@ -168,8 +197,10 @@ static int read_container(Restore *restore, int fd, const char *ns, const char *
                 read_dead_pid(f.container, fd);
         if (fill_in_unknown(f.container) < 0)
                 f.status = -ENOMEM;
-        if (f.status >= 0)
-                find_lost_event(&f);
+        if (f.status >= 0) {
+                state_load_execs(f.container, fd);
+                find_lost_events(restore, f.container);
+        }
 
         restore->findings[restore->n_findings++] = f;
         return 0;
@@ -208,7 +239,7 @@ static int on_namespace_folder(Restore *restore, int state_fd, const char *none,
         int r;
 
         if (name[0] == '.') {
-                if (!streq(name, EVENTLOG_FOLDER))
+                if (!streq(name, EVENTLOG_FOLDER) && !streq(name, CONSOLE_FOLDER))
                         log_warning("State directory: leaving \"%s\" alone, it is not ours.", name);
                 return 0;
         }
@@ -229,8 +260,8 @@ static int on_namespace_folder(Restore *restore, int state_fd, const char *none,
 
 /* ---- events that were not told ---- */
 
-static int finding_compare(const void *a, const void *b) {
-        uint64_t x = ((const Finding *) a)->event.sequence, y = ((const Finding *) b)->event.sequence;
+static int lost_event_compare(const void *a, const void *b) {
+        uint64_t x = ((const LostEvent *) a)->event.sequence, y = ((const LostEvent *) b)->event.sequence;
 
         return x < y ? -1 : x > y;
 }
@@ -239,20 +270,21 @@ static int finding_compare(const void *a, const void *b) {
 static void tell_lost_events(Restore *restore) {
         const Services *s = restore->registry->services;
 
-        if (restore->n_findings > 0)
-                qsort(restore->findings, restore->n_findings, sizeof(*restore->findings), finding_compare);
+        if (restore->n_lost > 0)
+                qsort(restore->lost, restore->n_lost, sizeof(*restore->lost), lost_event_compare);
 
-        for (size_t i = 0; i < restore->n_findings; i++) {
-                const Event *e = &restore->findings[i].event;
-                const char *record = restore->findings[i].container->last_event;
+        for (size_t i = 0; i < restore->n_lost; i++) {
+                LostEvent *lost = &restore->lost[i];
 
-                if (e->sequence == 0 || e->sequence <= eventlog_last(s->log))
-                        continue;
-
-                if (eventlog_append(s->log, e->sequence, record, strlen(record)) > 0)
-                        registry_retry_save(restore->registry);
-                s->observer.event(s->observer.userdata, e);
+                if (lost->event.sequence > eventlog_last(s->log)) {
+                        if (eventlog_append(s->log, lost->event.sequence, lost->record, strlen(lost->record)) > 0)
+                                registry_retry_save(restore->registry);
+                        subscriptions_publish(s->subscriptions);
+                        s->observer.event(s->observer.userdata, &lost->event);
+                }
+                lost->tree = json_free(lost->tree);
         }
+        free(restore->lost);
 }
 
 /* ---- acting ---- */
@@ -261,14 +293,15 @@ static void undo_create(Restore *restore, Container *c) {
         Operation *op;
 
         (void) container_log(c, LOG_NOTICE, 0, "Its creation was interrupted, undoing it.");
-        op = operation_begin(c, OPERATION_CREATE, NULL, NULL);
+        op = operation_begin(&c->init, OPERATION_CREATE, NULL, NULL);
         if (!op)
                 return (void) container_free(c);
 
         restore->n_undone++;
         op->restored = true;
         op->killed = true; /* with us */
-        cleanup_undo_create(op, true);
+        op->runtime_was_run = true;
+        cleanup_undo_create(op);
 }
 
 static void clean_dead(Restore *restore, Container *c, const char *why) {
@@ -286,43 +319,74 @@ static void drop_deleted(Container *c) {
         (void) container_free(c);
 }
 
-static void reopen_streams(Container *c) {
-        Process *p = &c->init;
+/* An exec'd process of a container that lives. */
+static void adopt_exec(Process *p) {
+        int r;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
-                int r;
+        p->published = true;
+        if (p->state != PROCESS_RUNNING)
+                return;
+        p->container->n_execs_alive++;
+        if (p->exited) /* seen, but not told yet */
+                return;
 
-                if (p->streams[i].kind != STREAM_FIFO || (i == STDIN_FILENO && p->stdin_closed))
-                        continue;
-
-                r = stream_reopen_hold(&p->streams[i]);
-                if (r < 0 && r != -ENXIO)
-                        (void) container_log(c, LOG_WARNING, r,
-                                             "Failed to take back FIFO %s, going on without it: %m",
-                                             p->streams[i].path);
+        r = p->pid > 1 && p->start_time > 0 ? process_watch(p, p->pid, p->start_time, true) : -ESRCH;
+        if (r >= 0) {
+                process_reopen_io(p);
+                r = registry_index_process(p->container->registry, p);
+                if (r < 0)
+                        (void) container_log(p->container, LOG_WARNING, r, "Failed to index process %d, ignoring: %m",
+                                             (int) p->pid);
+                return;
         }
+
+        (void) container_log(p->container, LOG_WARNING, r == -ESRCH ? 0 : r,
+                             r == -ESRCH ? "Process %s ended while monoshimd was away; how, is not known."
+                                         : "Failed to watch process %s, forgetting it: %m",
+                             p->id);
+        p->exited = true;
+        p->exit_status = EXIT_STATUS_UNKNOWN;
+        p->exited_at = clock_get_realtime();
+}
+
+static void take_back_execs(Container *c) {
+        CONTAINER_FOREACH_EXEC(p, c)
+                adopt_exec(p);
+}
+
+/* A pause or resume that we did not see to its end, and one that somebody else did, are told now. */
+static void adopt_freezer(Container *c) {
+        Process *p = &c->init;
+        int frozen;
+
+        if (!process_state_is_alive(p->state))
+                return;
+        frozen = cgroup_is_frozen(p->pid);
+        if (frozen < 0 || frozen == (p->state == PROCESS_PAUSED))
+                return;
+
+        p->state = frozen ? PROCESS_PAUSED : PROCESS_RUNNING;
+        (void) container_commit(c, frozen ? EVENT_PAUSED : EVENT_RESUMED, p, PROCESS_CHANGED_STATUS, false);
 }
 
 /* Its init lives: taken back, with what happened to it meanwhile. */
 static int adopt(Restore *restore, Container *c) {
         Process *p = &c->init;
-        int frozen, r;
+        int r;
 
         r = process_watch(p, p->pid, p->start_time, true);
         if (r < 0)
                 return r;
 
-        reopen_streams(c);
-        if (process_state_is_alive(p->state)) {
-                frozen = cgroup_is_frozen(p->pid);
-                if (frozen >= 0)
-                        p->state = frozen ? PROCESS_PAUSED : PROCESS_RUNNING;
-        }
-
+        process_reopen_io(p);
         restore->n_adopted++;
+        take_back_execs(c);
         (void) container_publish(c);
+        adopt_freezer(c);
+        container_watch_oom(c);
         if (p->state == PROCESS_CREATED)
-                operation_submit(c, OPERATION_PROBE, 0, false, NULL, NULL);
+                operation_submit(p, OPERATION_PROBE, NULL, NULL, NULL);
+        container_dispatch(c); /* exec'd processes whose exit is still to be told */
         return 0;
 }
 
@@ -335,15 +399,18 @@ static void take_back(Restore *restore, Finding *f) {
                 clean_dead(restore, c, "the machine was rebooted since");
                 return;
         }
-        if (p->state == PROCESS_STOPPED) {
+        if (p->state == PROCESS_STOPPED || p->state == PROCESS_CREATED_CHECKPOINT) {
                 restore->n_stopped++;
+                take_back_execs(c);
                 (void) container_publish(c);
+                container_dispatch(c);
                 return;
         }
 
         if (p->exited) {
                 /* Seen, but not told yet: it is now. */
                 restore->n_stopped++;
+                take_back_execs(c);
                 (void) container_publish(c);
                 container_dispatch(c);
                 return;
@@ -463,7 +530,6 @@ int restore_all(Registry *registry) {
         for (size_t i = 0; i < restore.n_findings; i++) {
                 Finding *f = &restore.findings[i];
 
-                f->event_tree = json_free(f->event_tree);
                 act_on(&restore, f);
                 free(f->reason);
         }

@@ -6,7 +6,9 @@
 
 #include "core/event.h"
 #include "core/eventlog.h"
+#include "core/subscription.h"
 #include "host/job.h"
+#include "host/oom.h"
 #include "host/reaper.h"
 #include "util/macro.h"
 
@@ -22,12 +24,15 @@ typedef enum ProcessChange {
         PROCESS_CHANGED_PID = 1 << 1,
         PROCESS_CHANGED_EXIT = 1 << 2,    /* ExitStatus and ExitedAt */
         PROCESS_CHANGED_STARTED = 1 << 3, /* StartedAt */
+        PROCESS_CHANGED_OOM_KILLS = 1 << 4, /* of its container */
 } ProcessChange;
 
 /* The one road by which news goes up. Every function must be set; none may destroy what it is told about. */
 typedef struct Observer {
         void (*container_added)(void *userdata, Container *c);   /* it can be found from now on */
         void (*container_removed)(void *userdata, Container *c); /* it still can be found, for the last time */
+        void (*process_added)(void *userdata, Process *p);       /* an exec'd one, likewise */
+        void (*process_removed)(void *userdata, Process *p);
         void (*process_changed)(void *userdata, Process *p, unsigned changes);
         void (*event)(void *userdata, const Event *e); /* it is on disk already */
         void *userdata;
@@ -38,11 +43,14 @@ typedef struct Services {
         Reaper *reaper;
         JobPool *pool;
         EventLog *log;
+        SubscriptionSet *subscriptions;
+        OomWatcher *oom;
         Observer observer;
         sd_id128_t boot_id;
 
         int state_fd; /* STATE */
         int root_fd;  /* ROOT */
+        int console_fd; /* STATE/.console, where the console sockets are */
         const char *state_directory;
         const char *root_directory;
         const char *runtime;                  /* the default OCI runtime */
@@ -51,5 +59,9 @@ typedef struct Services {
 } Services;
 
 /* Priorities of event sources: exits are seen before new requests are read. */
+#define PRIORITY_OOM (-6) /* before the exit that it causes */
 #define PRIORITY_EXIT (-5)
 #define PRIORITY_BUS 0
+#define PRIORITY_STREAM 5 /* bytes can wait, requests should not */
+
+#define CONSOLE_FOLDER ".console" /* no namespace begins with a dot */

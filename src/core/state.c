@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* state.json: everything needed to take a container back. */
+/* What is on disk of a container and its processes. */
 
 #include "core/state.h"
+#include "core/process-io.h"
 #include "util/file.h"
 #include "util/json.h"
+#include "util/log.h"
 #include "util/strv.h"
 #include "util/text.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 
 /* clang-format off */
@@ -22,9 +25,12 @@ static const char *const stream_names[3] = { "stdin", "stdout", "stderr" };
 
 /* clang-format off */
 static const char *const stream_kind_table[_STREAM_KIND_MAX] = {
-        [STREAM_NULL] = "null",
-        [STREAM_FIFO] = "fifo",
-        [STREAM_FD]   = "fd",
+        [STREAM_NULL]    = "null",
+        [STREAM_FIFO]    = "fifo",
+        [STREAM_FILE]    = "file",
+        [STREAM_JOURNAL] = "journal",
+        [STREAM_BINARY]  = "binary",
+        [STREAM_FD]      = "fd",
 };
 /* clang-format on */
 
@@ -41,22 +47,43 @@ static const struct {
 };
 /* clang-format on */
 
+/* clang-format off */
+static const struct {
+        const char *name;
+        size_t offset;
+} process_flags[] = {
+        { "terminal",     offsetof(Process, terminal)     },
+        { "relay",        offsetof(Process, relay)        },
+        { "stdin_closed", offsetof(Process, stdin_closed) },
+};
+/* clang-format on */
+
 /* ---- writing ---- */
 
-static void state_write_stream(JsonWriter *w, const char *name, const Stream *s) {
-        json_write_key(w, name);
+static void state_write_stream(JsonWriter *w, const Process *p, size_t i) {
+        const Stream *s = &p->streams[i];
+        uint64_t start_time;
+        pid_t pid;
+
+        json_write_key(w, stream_names[i]);
         json_open_object(w);
         json_put_string(w, "kind", stream_kind_table[s->kind]);
-        if (s->kind == STREAM_FIFO) {
-                json_put_string(w, "path", s->path);
+        if (s->uri)
+                json_put_string(w, "uri", s->uri);
+        if (s->kind == STREAM_FIFO || s->kind == STREAM_JOURNAL) {
                 json_put_uint64(w, "dev", s->dev);
                 json_put_uint64(w, "ino", s->ino);
+        }
+        pid = process_get_logger(p, i, &start_time);
+        if (pid > 0) {
+                json_put_uint64(w, "logger_pid", (uint64_t) pid);
+                json_put_uint64(w, "logger_start_time", start_time);
         }
         json_close_object(w);
 }
 
+/* The members of a process, in an object that is open. */
 static void state_write_process(JsonWriter *w, const Process *p) {
-        json_open_object(w);
         json_put_string(w, "state", process_state_to_string(p->state));
         json_put_uint64(w, "pid", (uint64_t) p->pid);
         json_put_uint64(w, "start_time", p->start_time);
@@ -66,11 +93,19 @@ static void state_write_process(JsonWriter *w, const Process *p) {
                 json_put_uint64(w, "exit_status", p->exit_status);
                 json_put_uint64(w, "exited_at", p->exited_at);
         }
-        json_put_bool(w, "terminal", p->terminal);
-        json_put_bool(w, "stdin_closed", p->stdin_closed);
+        for (size_t i = 0; i < ELEMENTSOF(process_flags); i++)
+                json_put_bool(w, process_flags[i].name,
+                              *(const bool *) ((const char *) p + process_flags[i].offset));
+        if (p->columns > 0 || p->rows > 0) {
+                json_put_uint64(w, "columns", p->columns);
+                json_put_uint64(w, "rows", p->rows);
+        }
+        if (p->io_uid != (uid_t) -1)
+                json_put_uint64(w, "io_uid", p->io_uid);
+        if (p->io_gid != (gid_t) -1)
+                json_put_uint64(w, "io_gid", p->io_gid);
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
-                state_write_stream(w, stream_names[i], &p->streams[i]);
-        json_close_object(w);
+                state_write_stream(w, p, i);
 }
 
 static void state_write_labels(JsonWriter *w, char *const *labels) {
@@ -81,54 +116,84 @@ static void state_write_labels(JsonWriter *w, char *const *labels) {
         json_close_object(w);
 }
 
-static void state_write(JsonWriter *w, const Container *c) {
+static void state_write_head(JsonWriter *w, const Container *c, const char *id) {
         char boot_id[SD_ID128_STRING_MAX];
 
-        json_open_object(w);
         json_put_uint64(w, "version", STATE_VERSION);
         json_put_string(w, "boot_id", sd_id128_to_string(c->services->boot_id, boot_id));
         json_put_string(w, "namespace", container_get_namespace(c));
-        json_put_string(w, "id", c->id);
+        json_put_string(w, "id", id);
+}
+
+static void state_write_container(JsonWriter *w, const Container *c) {
+        json_open_object(w);
+        state_write_head(w, c, c->id);
         json_put_string(w, "phase", phase_table[c->phase]);
         json_put_string(w, "bundle", c->bundle);
         json_put_string(w, "runtime", c->runtime);
         json_put_string(w, "runtime_root", c->runtime_root);
         json_put_string(w, "control_group", c->control_group);
         json_put_string(w, "cgroups_path", c->cgroups_path);
+        json_put_string(w, "checkpoint", c->checkpoint);
+        json_put_string(w, "criu_work_path", c->criu_work_path);
+        json_write_key(w, "rootfs");
+        mounts_write_json(&c->rootfs, w);
         json_put_uint64(w, "created_at", c->created_at);
         json_put_uint64(w, "oom_kills", c->oom_kills);
+        json_put_uint64(w, "oom_counter", c->oom_counter);
         for (size_t i = 0; i < ELEMENTSOF(container_flags); i++)
                 json_put_bool(w, container_flags[i].name,
                               *(const bool *) ((const char *) c + container_flags[i].offset));
         state_write_labels(w, c->labels);
         json_write_key(w, "init");
+        json_open_object(w);
         state_write_process(w, &c->init);
-        json_put_string(w, "event", c->last_event);
+        json_close_object(w);
+        json_put_string(w, "event", c->init.last_event);
         json_close_object(w);
 }
 
-int state_save(const Container *c) {
+static void state_write_exec(JsonWriter *w, const Process *p) {
+        json_open_object(w);
+        state_write_head(w, p->container, p->id);
+        state_write_process(w, p);
+        json_put_string(w, "event", p->last_event);
+        json_close_object(w);
+}
+
+int state_save(const Process *p) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
-        _cleanup_(safe_closep) int dir_fd = -EBADF;
+        _cleanup_(safe_closep) int dir_fd = -EBADF, exec_fd = -EBADF;
+        _cleanup_(freep) char *name = NULL;
+        bool is_init = process_is_init(p);
         const char *text;
         size_t size;
         int r;
 
-        if (!w)
+        name = is_init ? strdup(STATE_FILE) : strdup_printf("%s." STATE_KIND, p->id);
+        if (!w || !name)
                 return -ENOMEM;
 
-        state_write(w, c);
+        if (is_init)
+                state_write_container(w, p->container);
+        else
+                state_write_exec(w, p);
         r = json_writer_finish(w, &text, &size);
         if (r < 0)
                 return r;
         if (size > STATE_SIZE_MAX)
                 return -EFBIG; /* it could not be read back */
 
-        dir_fd = container_open_state_directory(c);
+        dir_fd = container_open_state_directory(p->container);
         if (dir_fd < 0)
                 return dir_fd;
+        if (!is_init) {
+                exec_fd = file_open_beneath(dir_fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+                if (exec_fd < 0)
+                        return exec_fd;
+        }
 
-        return file_write_atomic(dir_fd, STATE_FILE, text, size, 0600, false);
+        return file_write_atomic(is_init ? dir_fd : exec_fd, name, text, size, 0600, false);
 }
 
 /* ---- reading ---- */
@@ -173,37 +238,55 @@ static int load_labels(Container *c, Json labels) {
         return 0;
 }
 
-static int load_stream(Stream *s, Json tree, bool output) {
-        const char *kind = NULL;
+static int load_logger(Process *p, size_t i, Json tree) {
+        uint64_t pid = 0, start_time = 0;
+
+        if (load_uint64(tree, "logger_pid", &pid) < 0 || load_uint64(tree, "logger_start_time", &start_time) < 0 ||
+            pid > INT32_MAX)
+                return -EBADMSG;
+
+        return pid > 0 && start_time > 0 ? process_adopt_logger(p, i, (pid_t) pid, start_time) : 0;
+}
+
+static int load_stream(Process *p, size_t i, Json tree) {
+        Stream *s = &p->streams[i];
         uint64_t dev = 0, ino = 0;
+        const char *kind = NULL;
+        size_t k;
         int r;
 
-        s->output = output;
         if (!tree)
                 return 0;
         if (json_get_string(tree, "kind", &kind) <= 0)
                 return -EBADMSG;
+        for (k = 0; k < ELEMENTSOF(stream_kind_table); k++)
+                if (streq(stream_kind_table[k], kind))
+                        break;
+        if (k == ELEMENTSOF(stream_kind_table))
+                return -EBADMSG;
 
-        for (size_t i = 0; i < ELEMENTSOF(stream_kind_table); i++)
-                if (streq(stream_kind_table[i], kind)) {
-                        s->kind = (StreamKind) i;
-                        if (s->kind != STREAM_FIFO)
-                                return 0;
+        s->kind = (StreamKind) k;
+        if (s->kind == STREAM_NULL || s->kind == STREAM_FD)
+                return 0;
 
-                        r = load_string(tree, "path", true, &s->path);
-                        if (r < 0 || (r = load_uint64(tree, "dev", &dev)) < 0 ||
-                            (r = load_uint64(tree, "ino", &ino)) < 0)
-                                return r;
-                        s->dev = dev;
-                        s->ino = ino;
-                        return 0;
-                }
+        /* Version 1 knew only FIFOs, and called this their path. */
+        r = load_string(tree, json_get(tree, "path") ? "path" : "uri", true, &s->uri);
+        if (r < 0 || (r = load_uint64(tree, "dev", &dev)) < 0 || (r = load_uint64(tree, "ino", &ino)) < 0)
+                return r;
+        s->dev = dev;
+        s->ino = ino;
+        return s->kind == STREAM_BINARY ? load_logger(p, i, tree) : 0;
+}
 
-        return -EBADMSG;
+static int load_small(Json tree, const char *name, uint64_t max, uint64_t *ret) {
+        int r;
+
+        r = load_uint64(tree, name, ret);
+        return r >= 0 && *ret > max ? -EBADMSG : r;
 }
 
 static int load_process(Process *p, Json tree) {
-        uint64_t pid = 0, status = 0;
+        uint64_t pid = 0, status = 0, columns = 0, rows = 0, uid = p->io_uid, gid = p->io_gid;
         const char *state = NULL;
         int r;
 
@@ -214,41 +297,64 @@ static int load_process(Process *p, Json tree) {
         if (p->state < 0)
                 return -EBADMSG;
 
-        if ((r = load_uint64(tree, "pid", &pid)) < 0 || (r = load_uint64(tree, "start_time", &p->start_time)) < 0 ||
+        if ((r = load_small(tree, "pid", INT32_MAX, &pid)) < 0 ||
+            (r = load_uint64(tree, "start_time", &p->start_time)) < 0 ||
             (r = load_uint64(tree, "started_at", &p->started_at)) < 0 ||
-            (r = load_uint64(tree, "exit_status", &status)) < 0 ||
+            (r = load_small(tree, "exit_status", UINT32_MAX, &status)) < 0 ||
             (r = load_uint64(tree, "exited_at", &p->exited_at)) < 0 ||
-            (r = load_bool(tree, "exited", &p->exited)) < 0 || (r = load_bool(tree, "terminal", &p->terminal)) < 0 ||
-            (r = load_bool(tree, "stdin_closed", &p->stdin_closed)) < 0)
+            (r = load_bool(tree, "exited", &p->exited)) < 0 ||
+            (r = load_small(tree, "columns", UINT16_MAX, &columns)) < 0 ||
+            (r = load_small(tree, "rows", UINT16_MAX, &rows)) < 0 ||
+            (r = load_small(tree, "io_uid", UINT32_MAX, &uid)) < 0 ||
+            (r = load_small(tree, "io_gid", UINT32_MAX, &gid)) < 0)
                 return r;
-        if (pid > INT32_MAX || status > UINT32_MAX)
-                return -EBADMSG;
-
-        p->pid = (pid_t) pid;
-        p->exit_status = (uint32_t) status;
-        if (p->state == PROCESS_STOPPED || p->state == PROCESS_DELETED)
-                p->exited = true;
-
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
-                r = load_stream(&p->streams[i], json_get(tree, stream_names[i]), i > 0);
+        for (size_t i = 0; i < ELEMENTSOF(process_flags); i++) {
+                r = load_bool(tree, process_flags[i].name, (bool *) ((char *) p + process_flags[i].offset));
                 if (r < 0)
                         return r;
         }
 
-        return 0;
+        p->pid = (pid_t) pid;
+        p->exit_status = (uint32_t) status;
+        p->columns = (uint16_t) columns;
+        p->rows = (uint16_t) rows;
+        p->io_uid = (uid_t) uid;
+        p->io_gid = (gid_t) gid;
+        if (p->state == PROCESS_STOPPED || p->state == PROCESS_DELETED)
+                p->exited = true;
+
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                r = load_stream(p, i, json_get(tree, stream_names[i]));
+                if (r < 0)
+                        return r;
+        }
+
+        return load_string(tree, "event", false, &p->last_event);
+}
+
+static int load_rootfs(Container *c, Json tree) {
+        Json rootfs = json_get(tree, "rootfs");
+        int r;
+
+        r = rootfs ? mounts_read_json(&c->rootfs, rootfs) : 0;
+        return r == -EINVAL ? -EBADMSG : r;
 }
 
 static int load_container(Container *c, Json tree) {
         int r;
 
+        c->oom_counter = UINT64_MAX;
         if ((r = load_string(tree, "bundle", true, &c->bundle)) < 0 ||
             (r = load_string(tree, "runtime", true, &c->runtime)) < 0 ||
             (r = load_string(tree, "runtime_root", true, &c->runtime_root)) < 0 ||
             (r = load_string(tree, "control_group", false, &c->control_group)) < 0 ||
             (r = load_string(tree, "cgroups_path", false, &c->cgroups_path)) < 0 ||
-            (r = load_string(tree, "event", false, &c->last_event)) < 0 ||
+            (r = load_string(tree, "checkpoint", false, &c->checkpoint)) < 0 ||
+            (r = load_string(tree, "criu_work_path", false, &c->criu_work_path)) < 0 ||
+            (r = load_rootfs(c, tree)) < 0 || (r = load_string(tree, "event", false, &c->init.last_event)) < 0 ||
             (r = load_uint64(tree, "created_at", &c->created_at)) < 0 ||
-            (r = load_uint64(tree, "oom_kills", &c->oom_kills)) < 0)
+            (r = load_uint64(tree, "oom_kills", &c->oom_kills)) < 0 ||
+            (r = load_uint64(tree, "oom_counter", &c->oom_counter)) < 0)
                 return r;
 
         for (size_t i = 0; i < ELEMENTSOF(container_flags); i++) {
@@ -308,16 +414,81 @@ int state_load(Container *c, int dir_fd, sd_id128_t *ret_boot_id, char **reterr_
         if (json_get_string(tree, "namespace", &ns) <= 0 || json_get_string(tree, "id", &id) <= 0 ||
             !streq(ns, container_get_namespace(c)) || !streq(id, c->id))
                 return state_refuse(reterr_reason, STATE_FILE ": it is that of another container");
-        if (json_get_string(tree, "boot_id", &boot_id) <= 0 || sd_id128_from_string(boot_id, ret_boot_id) < 0)
-                return state_refuse(reterr_reason, STATE_FILE ": it has no boot id");
-        if (json_get_string(tree, "phase", &phase) <= 0 || phase_to_status(phase) < 0)
-                return state_refuse(reterr_reason, STATE_FILE ": it has no phase");
 
+        /* What it was made of comes first: the cleanup after a damaged one needs as much of it as there is. */
         r = load_container(c, tree);
         if (r < 0)
                 return r == -ENOMEM
                                ? r
                                : state_refuse(reterr_reason, STATE_FILE ": a member is missing or of the wrong type");
+        if (json_get_string(tree, "boot_id", &boot_id) <= 0 || sd_id128_from_string(boot_id, ret_boot_id) < 0)
+                return state_refuse(reterr_reason, STATE_FILE ": it has no boot id");
+        if (json_get_string(tree, "phase", &phase) <= 0 || phase_to_status(phase) < 0)
+                return state_refuse(reterr_reason, STATE_FILE ": it has no phase");
 
         return phase_to_status(phase);
+}
+
+/* ---- exec'd processes ---- */
+
+static int load_exec(Container *c, int exec_fd, const char *file, const char *id, char **reterr_reason) {
+        _cleanup_(json_freep) Json tree = NULL;
+        const char *boot_id = NULL, *named = NULL;
+        _cleanup_(freep) char *text = NULL;
+        uint64_t version = 0;
+        sd_id128_t boot;
+        Process *p;
+        size_t size;
+        int r;
+
+        r = file_read_beneath(exec_fd, file, STATE_SIZE_MAX, &text, &size);
+        if (r >= 0)
+                r = json_parse(text, size, &tree, reterr_reason);
+        if (r < 0)
+                return r;
+        if (json_get_uint64(tree, "version", &version) <= 0 || version == 0 || version > STATE_VERSION ||
+            json_get_string(tree, "id", &named) <= 0 || !streq(named, id) ||
+            json_get_string(tree, "boot_id", &boot_id) <= 0 || sd_id128_from_string(boot_id, &boot) < 0)
+                return -EBADMSG;
+
+        r = container_add_exec(c, id, &p);
+        if (r < 0)
+                return r;
+        r = load_process(p, tree);
+        if (r < 0) {
+                p->state = PROCESS_DELETED;
+                container_collect(c);
+                return r;
+        }
+        return 0;
+}
+
+void state_load_execs(Container *c, int dir_fd) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        struct dirent **entries = NULL;
+        int n;
+
+        fd = file_open_beneath(dir_fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return;
+
+        n = scandirat(fd, ".", &entries, NULL, alphasort);
+        for (int i = 0; i < n; i++) {
+                _cleanup_(freep) char *id = NULL, *reason = NULL;
+                const char *name = entries[i]->d_name;
+                size_t length = strlen(name), suffix = strlen("." STATE_KIND);
+                int r;
+
+                if (name[0] != '.' && length > suffix && streq(name + length - suffix, "." STATE_KIND)) {
+                        id = strndup(name, length - suffix);
+                        r = !id ? -ENOMEM : !identifier_is_valid(id) ? -EINVAL : load_exec(c, fd, name, id, &reason);
+                        if (r < 0)
+                                (void) container_log(c, LOG_WARNING, r,
+                                                     "Leaving out what " EXEC_FOLDER "/%s says, it cannot be used%s%s: "
+                                                     "%m",
+                                                     name, reason ? ": " : "", strempty(reason));
+                }
+                free(entries[i]);
+        }
+        free(entries);
 }

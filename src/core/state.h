@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* state.json: everything needed to take a container back after a restart. */
+/* What is on disk of a container, to take it back after a restart: state.json for itself and its init, and a file of its
+ * own for each exec'd process, so that writing one costs the same however many there are. */
 
 #include "core/container.h"
 
-#define STATE_VERSION 1
+#define STATE_VERSION 2 /* 1 had no exec'd processes, mounts and checkpoints */
 #define STATE_FILE "state.json"
 #define STATE_SIZE_MAX (4U * 1024U * 1024U)
 
-/* Replaces STATE/NS/ID/state.json, atomically. -errno. */
-int state_save(const Container *c);
+#define STATE_KIND "state" /* STATE/NS/ID/exec/EXEC.state */
+
+/* Replaces the process's file, atomically: of the init, state.json. -errno. */
+int state_save(const Process *p);
 
 typedef enum StateStatus {
         STATE_LOADED,   /* c is filled in */
@@ -24,3 +27,7 @@ typedef enum StateStatus {
  * file, -EBADMSG (and the reason) when it cannot be used, -EPROTONOSUPPORT when a newer monoshimd wrote it, other
  * -errno. */
 int state_load(Container *c, int dir_fd, sd_id128_t *ret_boot_id, char **reterr_reason);
+
+/* Adds the exec'd processes of a container that was loaded, with the state they had. One whose file cannot be used is
+ * logged and left out: it harms no other. 'dir_fd' is the container's folder. */
+void state_load_execs(Container *c, int dir_fd);

@@ -53,6 +53,46 @@ void container_ref_done(ContainerRef *ref) {
         ref->path = mfree(ref->path);
 }
 
+int container_ref_process(const ContainerRef *container, const char *exec_id, ContainerRef *ret,
+                          char **reterr_reason) {
+        _cleanup_(freep) char *parent = NULL;
+        ContainerRef made = {};
+        int r;
+
+        r = identifier_check(exec_id, reterr_reason);
+        if (r < 0)
+                return r;
+
+        parent = strdup_printf("%s/process", container->path);
+        made.ns = strdup(container->ns);
+        made.id = strdup_printf("%s/%s", container->id, exec_id);
+        r = parent && made.ns && made.id ? sd_bus_path_encode(parent, exec_id, &made.path) : -ENOMEM;
+        if (r < 0) {
+                container_ref_done(&made);
+                return r;
+        }
+
+        *ret = made;
+        return 0;
+}
+
+int container_refs_select(ContainerRefs *refs, const char *exec_id) {
+        _cleanup_(freep) char *reason = NULL;
+        ContainerRef process;
+        int r;
+
+        for (size_t i = 0; exec_id && i < refs->n_items; i++) {
+                r = container_ref_process(refs->items + i, exec_id, &process, &reason);
+                if (r < 0) {
+                        report(_("\"%s\" names no process: %s"), exec_id, reason ? reason : strerror(-r));
+                        return r;
+                }
+                container_ref_done(refs->items + i);
+                refs->items[i] = process;
+        }
+        return 0;
+}
+
 int container_refs_parse(ContainerRefs *refs, const Settings *s, int argc, char *argv[]) {
         int r;
 

@@ -7,7 +7,7 @@
 
 typedef struct ContainerRef {
         char *ns;
-        char *id;
+        char *id;       /* of a process in a container: ID/EXEC */
         char *path;     /* of the D-Bus object */
 } ContainerRef;
 
@@ -22,6 +22,13 @@ typedef struct ContainerRefs {
 int container_ref_parse(ContainerRef *ref, const Settings *s, const char *text, char **reterr_reason);
 void container_ref_done(ContainerRef *ref);
 
+/* A process that was started in the container. As above. */
+int container_ref_process(const ContainerRef *container, const char *exec_id, ContainerRef *ret,
+                          char **reterr_reason);
+
 /* All arguments from optind on. 0, -EINVAL if there were some but no good one, or -ENOMEM; all has been reported. */
 int container_refs_parse(ContainerRefs *refs, const Settings *s, int argc, char *argv[]);
 void container_refs_done(ContainerRefs *refs);
+
+/* Turns the containers into their processes of that id; NULL leaves them alone. 0 or negative, reported. */
+int container_refs_select(ContainerRefs *refs, const char *exec_id);

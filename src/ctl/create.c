@@ -10,7 +10,9 @@
 #include "ctl/format.h"
 #include "ctl/i18n.h"
 #include "ctl/output.h"
+#include "ctl/quantity.h"
 #include "ctl/report.h"
+#include "ctl/tty.h"
 #include "util/strv.h"
 
 #include <ctype.h>
@@ -20,51 +22,78 @@ static const char *const stream_names[3] = { "Stdin", "Stdout", "Stderr" };
 
 void create_options_done(CreateOptions *o) {
         o->labels = strv_free(o->labels);
+        o->rootfs = strv_free(o->rootfs);
 }
 
-int create_options_take(CreateOptions *o, const char *verb, int c) {
-        const char *equals;
-
-        switch (c) {
-        case 'b':
-                if (isempty(optarg))
-                        return settings_usage_error(verb, _("--bundle= needs a directory."));
-                o->bundle = optarg;
-                break;
-        case OPTION_RUNTIME:
-                o->runtime = optarg;
-                break;
-        case OPTION_RUNTIME_ROOT:
-                o->runtime_root = optarg;
-                break;
-        case OPTION_SYSTEMD_CGROUP:
-                o->systemd_cgroup = true;
-                break;
-        case OPTION_NO_PIVOT:
-                o->no_pivot = true;
-                break;
-        case OPTION_NO_NEW_KEYRING:
-                o->no_new_keyring = true;
-                break;
-        case OPTION_LABEL:
-                equals = strchr(optarg, '=');
-                if (!equals || equals == optarg)
-                        return settings_usage_error(verb, _("--label= takes NAME=VALUE, not \"%s\"."), optarg);
-                if (strv_extend(&o->labels, optarg) < 0) {
-                        report_errno(ENOMEM, _("Cannot keep the labels"));
-                        return VERB_FAILED;
-                }
-                break;
-        case OPTION_STDIN:
-        case OPTION_STDOUT:
-        case OPTION_STDERR:
-                o->streams[c - OPTION_STDIN] = optarg;
-                break;
+static int list_take(char ***list, const char *text) {
+        if (strv_extend(list, text) < 0) {
+                report_errno(ENOMEM, _("Cannot keep the options"));
+                return VERB_FAILED;
         }
         return 0;
 }
 
-static int absolute_path(const char *path, char **ret) {
+static int label_take(CreateOptions *o, const char *verb, const char *text) {
+        const char *equals = strchr(text, '=');
+
+        if (!equals || equals == text)
+                return settings_usage_error(verb, _("--label= takes NAME=VALUE, not \"%s\"."), text);
+        return list_take(&o->labels, text);
+}
+
+static int mount_take(CreateOptions *o, const char *verb, const char *text) {
+        const char *colon = strchr(text, ':');
+
+        if (!colon || colon == text || colon[1] == ':' || colon[1] == '\0')
+                return settings_usage_error(
+                        verb, _("--rootfs-mount= takes TYPE:SOURCE[:TARGET[:OPTIONS]], not \"%s\"."), text);
+        return list_take(&o->rootfs, text);
+}
+
+static int directory_take(const char **ret, const char *verb, const char *name) {
+        if (isempty(optarg))
+                return settings_usage_error(verb, _("--%s= needs a directory."), name);
+        *ret = optarg;
+        return 0;
+}
+
+static int owner_take(const char **ret, const char *verb, const char *name) {
+        uint32_t id, none = 0;
+
+        if (strchr(optarg, ':') || quantity_parse_user(optarg, &id, &none) < 0)
+                return settings_usage_error(verb, _("--%s= takes a number, not \"%s\"."), name, optarg);
+        *ret = optarg;
+        return 0;
+}
+
+int create_options_take(void *options, const char *verb, int c) {
+        CreateOptions *o = options;
+
+        /* clang-format off */
+        switch (c) {
+        case 'b':                       return directory_take(&o->bundle, verb, "bundle");
+        case 't':                       o->terminal = true; return 0;
+        case OPTION_RUNTIME:            o->runtime = optarg; return 0;
+        case OPTION_RUNTIME_ROOT:       o->runtime_root = optarg; return 0;
+        case OPTION_SYSTEMD_CGROUP:     o->systemd_cgroup = true; return 0;
+        case OPTION_NO_PIVOT:           o->no_pivot = true; return 0;
+        case OPTION_NO_NEW_KEYRING:     o->no_new_keyring = true; return 0;
+        case OPTION_LABEL:              return label_take(o, verb, optarg);
+        case OPTION_IO_UID:             return owner_take(&o->io_uid, verb, "io-uid");
+        case OPTION_IO_GID:             return owner_take(&o->io_gid, verb, "io-gid");
+        case OPTION_ROOTFS_MOUNT:       return mount_take(o, verb, optarg);
+        case OPTION_RELAY:              o->relay = true; return 0;
+        case OPTION_CHECKPOINT:         return directory_take(&o->checkpoint, verb, "checkpoint");
+        case OPTION_CRIU_WORK_PATH:     return directory_take(&o->criu_work_path, verb, "criu-work-path");
+        case OPTION_STDIN:
+        case OPTION_STDOUT:
+        case OPTION_STDERR:             o->streams[c - OPTION_STDIN] = optarg; return 0;
+        }
+        /* clang-format on */
+        return 0;
+}
+
+int create_absolute_path(const char *path, char **ret) {
         _cleanup_(freep) char *cwd = NULL;
 
         cwd = getcwd(NULL, 0);
@@ -91,17 +120,41 @@ static int append_stream(sd_bus_message *m, const CreateOptions *o, const Settin
 
         /* A stream of ours that is closed is /dev/null by now, and open the wrong way round: leave it to
          * monoshimd. */
-        if (given ? streq(given, "-") : o->own_streams)
+        if (given ? streq(given, "-") : o->own_streams && !o->terminal)
                 return s->closed[i] ? 0 : sd_bus_message_append(m, "{sv}", stream_names[i], "h", i);
         if (isempty(given))
                 return 0;
         if (has_scheme(given))
                 return sd_bus_message_append(m, "{sv}", stream_names[i], "s", given);
 
-        r = absolute_path(given, &path);
+        r = create_absolute_path(given, &path);
         if (r < 0)
                 return r;
         return sd_bus_message_append(m, "{sv}", stream_names[i], "s", path);
+}
+
+/* A dictionary entry with a variant of this array type, up to where its elements go; and its end. */
+static int array_open(sd_bus_message *m, const char *name, const char *type) {
+        int r;
+
+        r = sd_bus_message_open_container(m, 'e', "sv");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "s", name);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'v', type);
+        if (r < 0)
+                return r;
+        return sd_bus_message_open_container(m, 'a', type + 1);
+}
+
+static int array_close(sd_bus_message *m) {
+        int r = 0;
+
+        for (int i = 0; i < 3 && r >= 0; i++)
+                r = sd_bus_message_close_container(m);
+        return r;
 }
 
 static int append_labels(sd_bus_message *m, char *const *labels) {
@@ -110,19 +163,9 @@ static int append_labels(sd_bus_message *m, char *const *labels) {
         if (!labels)
                 return 0;
 
-        r = sd_bus_message_open_container(m, 'e', "sv");
+        r = array_open(m, "Labels", "a{ss}");
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(m, "s", "Labels");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(m, 'v', "a{ss}");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(m, 'a', "{ss}");
-        if (r < 0)
-                return r;
-
         for (size_t i = 0; labels[i]; i++) {
                 const char *equals = strchr(labels[i], '=');
                 _cleanup_(freep) char *name = strndup(labels[i], (size_t) (equals - labels[i]));
@@ -133,65 +176,164 @@ static int append_labels(sd_bus_message *m, char *const *labels) {
                 if (r < 0)
                         return r;
         }
+        return array_close(m);
+}
 
-        for (int i = 0; i < 3; i++) {
-                r = sd_bus_message_close_container(m);
+static int mount_options_split(const char *text, char ***ret) {
+        _cleanup_(freep) char *copy = strdup(text);
+        char *state = NULL;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        for (char *o = strtok_r(copy, ",", &state); o; o = strtok_r(NULL, ",", &state)) {
+                r = strv_extend(ret, o);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
+/* "TYPE:SOURCE[:TARGET[:OPTIONS]]"; options may have colons themselves, as overlayfs has. A source with a slash is a
+ * path, that of a bind mount is one anyway, and others are names ("tmpfs", "overlay"). */
+static int append_mount(sd_bus_message *m, const char *text) {
+        _cleanup_(strv_freep) char **options = NULL;
+        _cleanup_(freep) char *copy = strdup(text), *path = NULL;
+        char *type = copy, *source, *target, *rest = copy;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        (void) strsep(&rest, ":");
+        source = strsep(&rest, ":");
+        target = strsep(&rest, ":");
+        r = rest ? mount_options_split(rest, &options) : 0;
+        if (r < 0)
+                return r;
+
+        if (strchr(source, '/') || streq(type, "bind")) {
+                r = create_absolute_path(source, &path);
+                if (r < 0)
+                        return r;
+        }
+
+        r = sd_bus_message_open_container(m, 'r', "sssas");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "sss", type, path ? path : source, strempty(target));
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append_strv(m, options);
+        if (r < 0)
+                return r;
+        return sd_bus_message_close_container(m);
+}
+
+static int append_rootfs(sd_bus_message *m, char *const *mounts) {
+        int r;
+
+        if (!mounts)
+                return 0;
+
+        r = array_open(m, "Rootfs", "a(sssas)");
+        for (size_t i = 0; mounts[i] && r >= 0; i++)
+                r = append_mount(m, mounts[i]);
+        return r < 0 ? r : array_close(m);
+}
+
+static int append_terminal(sd_bus_message *m, bool terminal) {
+        uint16_t columns, rows;
+        int r;
+
+        if (!terminal)
+                return 0;
+        r = sd_bus_message_append(m, "{sv}", "Terminal", "b", true);
+        if (r < 0 || !tty_get_size(&columns, &rows))
+                return r;
+        return sd_bus_message_append(m, "{sv}", "ConsoleSize", "(qq)", columns, rows);
+}
+
+static int append_owner(sd_bus_message *m, const char *name, const char *value) {
+        uint32_t id = 0;
+
+        return value && quantity_parse_user(value, &id, &id) >= 0 ? sd_bus_message_append(m, "{sv}", name, "u", id)
+                                                                  : 0;
+}
+
 static int append_flag(sd_bus_message *m, const char *name, bool value) {
         return value ? sd_bus_message_append(m, "{sv}", name, "b", true) : 0;
 }
 
-/* A runtime is a name to be looked up, or a path. */
-static int append_runtime(sd_bus_message *m, const char *name, const char *value, bool path) {
+static int append_path(sd_bus_message *m, const char *name, const char *value) {
         _cleanup_(freep) char *absolute = NULL;
         int r;
 
-        if (!value)
-                return 0;
-        if (!path || isempty(value))
-                return sd_bus_message_append(m, "{sv}", name, "s", value);
+        if (isempty(value))
+                return value ? sd_bus_message_append(m, "{sv}", name, "s", value) : 0;
 
-        r = absolute_path(value, &absolute);
+        r = create_absolute_path(value, &absolute);
         if (r < 0)
                 return r;
         return sd_bus_message_append(m, "{sv}", name, "s", absolute);
+}
+
+/* A runtime is a name to be looked up, or a path. */
+static int append_runtime(sd_bus_message *m, const char *value) {
+        if (!value || strchr(value, '/'))
+                return append_path(m, "Runtime", value);
+        return sd_bus_message_append(m, "{sv}", "Runtime", "s", value);
+}
+
+static int append_streams(sd_bus_message *m, const CreateOptions *o, const Settings *s) {
+        int r = 0;
+
+        for (int i = 0; i < 3 && r >= 0; i++)
+                r = append_stream(m, o, s, i);
+        if (r >= 0)
+                r = append_terminal(m, o->terminal);
+        if (r >= 0)
+                r = append_owner(m, "IoUid", o->io_uid);
+        if (r >= 0)
+                r = append_owner(m, "IoGid", o->io_gid);
+        return r;
 }
 
 static int append_options(sd_bus_message *m, const CreateOptions *o, const Settings *s) {
         int r;
 
         r = sd_bus_message_open_container(m, 'a', "{sv}");
-        if (r < 0)
-                return r;
-        r = append_runtime(m, "Runtime", o->runtime, o->runtime && strchr(o->runtime, '/'));
-        if (r < 0)
-                return r;
-        r = append_runtime(m, "RuntimeRoot", o->runtime_root, true);
-        if (r < 0)
-                return r;
-        r = append_flag(m, "SystemdCgroup", o->systemd_cgroup);
-        if (r < 0)
-                return r;
-        r = append_flag(m, "NoPivotRoot", o->no_pivot);
-        if (r < 0)
-                return r;
-        r = append_flag(m, "NoNewKeyring", o->no_new_keyring);
-        if (r < 0)
-                return r;
-        for (int i = 0; i < 3; i++) {
-                r = append_stream(m, o, s, i);
-                if (r < 0)
-                        return r;
-        }
-        r = append_labels(m, o->labels);
-        if (r < 0)
-                return r;
-        return sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = append_runtime(m, o->runtime);
+        if (r >= 0)
+                r = append_path(m, "RuntimeRoot", o->runtime_root);
+        if (r >= 0)
+                r = append_flag(m, "SystemdCgroup", o->systemd_cgroup);
+        if (r >= 0)
+                r = append_flag(m, "NoPivotRoot", o->no_pivot);
+        if (r >= 0)
+                r = append_flag(m, "NoNewKeyring", o->no_new_keyring);
+        if (r >= 0)
+                r = append_flag(m, "Relay", o->relay);
+        if (r >= 0)
+                r = append_path(m, "Checkpoint", o->checkpoint);
+        if (r >= 0)
+                r = append_path(m, "CriuWorkPath", o->criu_work_path);
+        if (r >= 0)
+                r = append_streams(m, o, s);
+        if (r >= 0)
+                r = append_rootfs(m, o->rootfs);
+        if (r >= 0)
+                r = append_labels(m, o->labels);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int create_append_streams(sd_bus_message *m, const CreateOptions *o, const Settings *s) {
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r >= 0)
+                r = append_streams(m, o, s);
+        return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
 static int create_message(Client *c, const ContainerRef *ref, const CreateOptions *o, sd_bus_message **ret) {
@@ -199,7 +341,7 @@ static int create_message(Client *c, const ContainerRef *ref, const CreateOption
         _cleanup_(freep) char *bundle = NULL;
         int r;
 
-        r = absolute_path(o->bundle ? o->bundle : ".", &bundle);
+        r = create_absolute_path(o->bundle ? o->bundle : ".", &bundle);
         if (r < 0)
                 return r;
         r = client_new_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "CreateContainer", &m);

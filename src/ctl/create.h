@@ -5,6 +5,7 @@
 
 #include "ctl/client.h"
 #include "ctl/container-ref.h"
+#include "ctl/verb-arguments.h"
 
 typedef struct CreateOptions {
         const char *bundle;
@@ -15,7 +16,13 @@ typedef struct CreateOptions {
         bool systemd_cgroup;
         bool no_pivot;
         bool no_new_keyring;
+        bool relay;
+        bool terminal;
+        const char *io_uid, *io_gid;
+        const char *checkpoint; /* the directory of an image */
+        const char *criu_work_path;
         char **labels;          /* "NAME=VALUE" */
+        char **rootfs;          /* "TYPE:SOURCE[:TARGET[:OPTIONS]]" */
 } CreateOptions;
 
 void create_options_done(CreateOptions *o);
@@ -31,24 +38,47 @@ enum {
         OPTION_STDIN,
         OPTION_STDOUT,
         OPTION_STDERR,
+        OPTION_IO_UID,
+        OPTION_IO_GID,
+        OPTION_ROOTFS_MOUNT,
+        OPTION_RELAY,
+        OPTION_CHECKPOINT,
+        OPTION_CRIU_WORK_PATH,
         OPTION_AFTER_CREATE,
 };
 
-#define CREATE_SHORT_OPTIONS "b:"
-#define CREATE_LONG_OPTIONS                                              \
-        { "bundle", required_argument, NULL, 'b' },                      \
-        { "runtime", required_argument, NULL, OPTION_RUNTIME },          \
-        { "runtime-root", required_argument, NULL, OPTION_RUNTIME_ROOT }, \
-        { "systemd-cgroup", no_argument, NULL, OPTION_SYSTEMD_CGROUP },  \
-        { "no-pivot", no_argument, NULL, OPTION_NO_PIVOT },              \
-        { "no-new-keyring", no_argument, NULL, OPTION_NO_NEW_KEYRING },  \
-        { "label", required_argument, NULL, OPTION_LABEL },              \
-        { "stdin", required_argument, NULL, OPTION_STDIN },              \
-        { "stdout", required_argument, NULL, OPTION_STDOUT },            \
-        { "stderr", required_argument, NULL, OPTION_STDERR }
+/* Those of restore, and with the others those of create and run. */
+#define RESTORE_LONG_OPTIONS                                                 \
+        { "runtime", required_argument, NULL, OPTION_RUNTIME },              \
+        { "runtime-root", required_argument, NULL, OPTION_RUNTIME_ROOT },    \
+        { "systemd-cgroup", no_argument, NULL, OPTION_SYSTEMD_CGROUP },      \
+        { "no-pivot", no_argument, NULL, OPTION_NO_PIVOT },                  \
+        { "no-new-keyring", no_argument, NULL, OPTION_NO_NEW_KEYRING },      \
+        { "label", required_argument, NULL, OPTION_LABEL },                  \
+        { "stdin", required_argument, NULL, OPTION_STDIN },                  \
+        { "stdout", required_argument, NULL, OPTION_STDOUT },                \
+        { "stderr", required_argument, NULL, OPTION_STDERR },                \
+        { "io-uid", required_argument, NULL, OPTION_IO_UID },                \
+        { "io-gid", required_argument, NULL, OPTION_IO_GID },                \
+        { "terminal", no_argument, NULL, 't' },                              \
+        { "rootfs-mount", required_argument, NULL, OPTION_ROOTFS_MOUNT },    \
+        { "relay", no_argument, NULL, OPTION_RELAY },                        \
+        { "criu-work-path", required_argument, NULL, OPTION_CRIU_WORK_PATH }
 
-/* Takes option 'c' with optarg. 0, VERB_USAGE or VERB_FAILED. */
-int create_options_take(CreateOptions *o, const char *verb, int c);
+#define CREATE_SHORT_OPTIONS "b:t"
+#define CREATE_LONG_OPTIONS                                                  \
+        { "bundle", required_argument, NULL, 'b' },                          \
+        { "checkpoint", required_argument, NULL, OPTION_CHECKPOINT },        \
+        RESTORE_LONG_OPTIONS
+
+/* Takes option 'c' with optarg into the CreateOptions. 0, VERB_USAGE or VERB_FAILED. */
+int create_options_take(void *options, const char *verb, int c);
+
+/* What 'path' means where we are. The caller frees it. 0 or a negative errno. */
+int create_absolute_path(const char *path, char **ret);
+
+/* Appends the a{sv} of Exec: streams and terminal as CreateContainer has them. Negative errno. */
+int create_append_streams(sd_bus_message *m, const CreateOptions *o, const Settings *s);
 
 /* Calls CreateContainer and waits until the container has been created. Negative when it was not, which has been
  * reported. */

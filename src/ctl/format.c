@@ -68,6 +68,23 @@ char *format_time(uint64_t usec) {
         return strdup_printf("%s.%06u%.3s:%s", date, (unsigned) (usec % USEC_PER_SEC), zone, zone + 3);
 }
 
+char *format_bytes(uint64_t bytes) {
+        static const char units[] = "BKMGTPE";
+        uint64_t n = bytes, tenths;
+        size_t unit = 0;
+
+        for (; n >= 1024; n /= 1024)
+                unit++;
+        if (unit == 0)
+                return strdup_printf("%lluB", (unsigned long long) bytes);
+
+        /* Rounded down: "1.0M" is not said of what is less. */
+        tenths = (uint64_t) (((unsigned __int128) bytes * 10) >> (10 * unit));
+        if (tenths < 100)
+                return strdup_printf("%u.%u%c", (unsigned) (tenths / 10), (unsigned) (tenths % 10), units[unit]);
+        return strdup_printf("%llu%c", (unsigned long long) n, units[unit]);
+}
+
 char *format_absolute_path(const char *cwd, const char *path) {
         _cleanup_(freep) char *joined = NULL;
         char *out, *q;

@@ -17,6 +17,10 @@ char *format_quote(const char *s);
  * The caller frees it. */
 char *format_time(uint64_t usec);
 
+/* An amount of bytes in the unit that makes it short: "0B", "999B", "1.0K", "9.9K", "10K", "1023M". The caller frees
+ * it. */
+char *format_bytes(uint64_t bytes);
+
 /* An absolute path that means the same as 'path' does in 'cwd': empty components and "." are dropped, ".." stays,
  * since only the file system knows where it leads. The caller frees it. */
 char *format_absolute_path(const char *cwd, const char *path);

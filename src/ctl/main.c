@@ -22,18 +22,26 @@ typedef struct Verb {
 
 static int verb_help(int argc, char *argv[], Settings *s);
 
-/* In run and wait every status below 125 may be the container's own, so all that is ours is 125, wrong options
- * included. */
+/* Where every status below 125 may be the container's own, all that is ours is 125, wrong options included. */
 static const Verb verbs[] = {
         { "run", verb_run, EXIT_STATUS_CONTAINER_FAILED, EXIT_STATUS_CONTAINER_FAILED },
+        { "exec", verb_exec, EXIT_STATUS_CONTAINER_FAILED, EXIT_STATUS_CONTAINER_FAILED },
+        { "attach", verb_attach, EXIT_STATUS_CONTAINER_FAILED, EXIT_STATUS_CONTAINER_FAILED },
         { "create", verb_create, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "start", verb_start, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "kill", verb_kill, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "stop", verb_stop, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "pause", verb_pause, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "resume", verb_resume, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "update", verb_update, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "delete", verb_delete, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "wait", verb_wait, EXIT_STATUS_CONTAINER_FAILED, EXIT_STATUS_CONTAINER_FAILED },
+        { "checkpoint", verb_checkpoint, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "restore", verb_restore, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "list", verb_list, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "inspect", verb_inspect, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "ps", verb_ps, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "stats", verb_stats, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "events", verb_events, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "help", verb_help, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
 };
@@ -44,14 +52,23 @@ static const char usage[] = N_("Usage: monoshim [OPTION...] VERB [ARGUMENT...]\n
                                "\n"
                                "Verbs:\n"
                                "  run ID                   Create and start a container, wait, delete it\n"
+                               "  exec ID COMMAND...       Run another program in a container\n"
+                               "  attach ID [EXEC]         Show the terminal of what runs there on our own\n"
                                "  create ID                Create a container from an OCI bundle\n"
                                "  start ID...              Start created containers\n"
                                "  kill ID...               Send them a signal\n"
                                "  stop ID...               Ask them to end, and kill those that do not\n"
+                               "  pause ID...              Stop all that runs in them, for a while\n"
+                               "  resume ID...             Let it go on\n"
+                               "  update ID...             Change what they may use\n"
                                "  delete ID...             Delete containers that have ended\n"
                                "  wait ID...               Wait until they have ended\n"
+                               "  checkpoint ID DIR        Write an image of a running container\n"
+                               "  restore ID BUNDLE DIR    Start a container from an image\n"
                                "  list                     List containers\n"
                                "  inspect ID...            Show all that is known of containers\n"
+                               "  ps ID                    List the processes in a container\n"
+                               "  stats [ID...]            Show what containers use\n"
                                "  events [ID...]           Show what has happened, and what happens\n"
                                "  help [VERB]              Show this, or the options of a verb\n"
                                "\n"
@@ -126,6 +143,7 @@ static int verb_help(int argc, char *argv[], Settings *s) {
         if (!v)
                 return verb_unknown(argv[optind]);
         arguments[0] = argv[optind];
+        s->verb = v->name;
         optind = 0;
         return v->run(2, arguments, s);
 }
@@ -168,6 +186,7 @@ static int command_run(int argc, char *argv[], Settings *s) {
         if (!v)
                 return verb_status(NULL, verb_unknown(argv[optind]));
 
+        s->verb = v->name;
         first = optind;
         optind = 0; /* getopt begins anew, on the verb's own arguments */
         r = verb_status(v, v->run(argc - first, argv + first, s));

@@ -100,7 +100,8 @@ static const char *error_reason(int r, const sd_bus_error *error) {
                 return error->name;
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_OBJECT) ||
             (sd_bus_error_has_name(error, "org.monoshim1.Error.NotFound") && error->message[0] == '/'))
-                return _("there is no such container");
+                return strstr(error->message, "/process/") ? _("there is no such process")
+                                                           : _("there is no such container");
         return error->message;
 }
 

@@ -98,8 +98,6 @@ static int getopt_as_program(int argc, char *argv[], const char *short_options, 
 
 int settings_getopt(Settings *s, int argc, char *argv[], const char *short_options, const struct option *long_options,
                     const char *usage) {
-        /* Those who stop at the first argument are looking for the verb. */
-        const char *verb = short_options[0] == '+' ? NULL : argv[0];
         int c, r;
 
         for (;;) {
@@ -107,9 +105,9 @@ int settings_getopt(Settings *s, int argc, char *argv[], const char *short_optio
                 if (c < 0)
                         return 0;
                 if (c == '?')
-                        return usage_hint(verb);
+                        return usage_hint(s->verb);
 
-                r = settings_take(s, verb, c, usage);
+                r = settings_take(s, s->verb, c, usage);
                 if (r < 0)
                         return r;
                 if (r == 0)
@@ -120,8 +118,10 @@ int settings_getopt(Settings *s, int argc, char *argv[], const char *short_optio
 int settings_check_arguments(int argc, char *argv[], int min, int max) {
         int n = argc - optind;
 
-        if (n < min)
+        if (n < min && n == 0)
                 return settings_usage_error(argv[0], _("\"%s\" needs the id of a container."), argv[0]);
+        if (n < min)
+                return settings_usage_error(argv[0], _("\"%s\" needs more than \"%s\"."), argv[0], argv[argc - 1]);
         if (n > max)
                 return settings_usage_error(argv[0], _("\"%s\" takes no argument \"%s\"."), argv[0],
                                             argv[optind + max]);

@@ -17,6 +17,7 @@ typedef enum OutputMode {
 typedef struct Settings {
         const char *ns;
         const char *address;    /* NULL: the socket of monoshimd if it is there, else the system bus */
+        const char *verb;       /* NULL while it is looked for */
         OutputMode output;
         bool closed[3];         /* standard streams that were not open when we were started */
 } Settings;
@@ -53,7 +54,7 @@ void settings_init(Settings *s);
 int settings_getopt(Settings *s, int argc, char *argv[], const char *short_options, const struct option *long_options,
                     const char *usage);
 
-/* Checks the number of arguments behind the options. 0 or VERB_USAGE. */
+/* Checks the number of arguments behind the options, the first of which is an id. 0 or VERB_USAGE. */
 int settings_check_arguments(int argc, char *argv[], int min, int max);
 
 /* Says what is wrong with the command line, and where to read on. Returns VERB_USAGE. */

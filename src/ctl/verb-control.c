@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* monoshim start, kill, stop and delete: each goes on with the next container when one fails. */
+/* monoshim start, kill, stop, pause, resume and delete: each goes on with the next container when one fails. */
 
 #include "ctl/i18n.h"
 #include "ctl/process.h"
 #include "ctl/report.h"
 #include "ctl/signal-name.h"
 #include "ctl/verb.h"
+#include "ctl/verb-arguments.h"
 #include "ctl/waiter.h"
 #include "util/text.h"
 
@@ -18,9 +19,14 @@
 typedef struct ControlOptions {
         int signal;
         uint64_t timeout_usec;
+        const char *exec_id;
         bool all;
         bool force;
 } ControlOptions;
+
+enum {
+        OPTION_EXEC = OPTION_LONG_ONLY,
+};
 
 static const char start_usage[] = N_("Usage: monoshim start ID...\n"
                                      "\n"
@@ -31,7 +37,8 @@ static const char kill_usage[] = N_("Usage: monoshim kill [OPTION...] ID...\n"
                                     "Send a signal to the init process of containers.\n"
                                     "\n"
                                     "  -s, --signal=SIGNAL      Name or number (default: TERM)\n"
-                                    "  -a, --all                To every process in the container\n");
+                                    "  -a, --all                To every process in the container\n"
+                                    "      --exec=EXEC          To the program of this id that was run there\n");
 
 static const char stop_usage[] = N_("Usage: monoshim stop [OPTION...] ID...\n"
                                     "\n"
@@ -48,10 +55,25 @@ static const char delete_usage[] = N_(
         "Delete containers that have ended or have not been started.\n"
         "\n"
         "  -f, --force              Kill those that still run; no complaint about those\n"
-        "                           that do not exist\n");
+        "                           that do not exist\n"
+        "      --exec=EXEC          Not the containers, but the program of this id that\n"
+        "                           was run there\n");
 
-static int control_take(ControlOptions *o, const char *verb, int c) {
+static const char pause_usage[] = N_("Usage: monoshim pause ID...\n"
+                                     "\n"
+                                     "Stop every process of containers where it is.\n");
+
+static const char resume_usage[] = N_("Usage: monoshim resume ID...\n"
+                                      "\n"
+                                      "Let paused containers go on.\n");
+
+static int control_take(void *userdata, const char *verb, int c) {
+        ControlOptions *o = userdata;
+
         switch (c) {
+        case OPTION_EXEC:
+                o->exec_id = optarg;
+                return 0;
         case 'a':
                 o->all = true;
                 return 0;
@@ -72,46 +94,71 @@ static int control_take(ControlOptions *o, const char *verb, int c) {
         }
 }
 
-/* Options, then at least one id, then the connection. 0, VERB_FAILED, VERB_USAGE or VERB_DONE. */
+/* Options, ids, the connection. 0 or a VERB_ value. */
 static int control_begin(int argc, char *argv[], Settings *s, const char *letters, const struct option *options,
                          const char *usage, ControlOptions *o, ContainerRefs *refs, Client **ret_client) {
-        int c, r;
+        const VerbSyntax syntax = {
+                .letters = letters,
+                .options = options,
+                .usage = usage,
+                .take = control_take,
+                .min = 1,
+                .max = INT_MAX,
+        };
+        int r;
 
-        while ((c = settings_getopt(s, argc, argv, letters, options, usage)) > 0) {
-                r = control_take(o, argv[0], c);
-                if (r < 0)
-                        return r;
-        }
-        if (c < 0)
-                return c;
-
-        r = settings_check_arguments(argc, argv, 1, INT_MAX);
+        r = verb_begin(argc, argv, s, &syntax, o, refs, ret_client);
         if (r < 0)
                 return r;
-        r = container_refs_parse(refs, s, argc, argv);
-        if (r < 0)
-                return VERB_FAILED;
-        r = client_new(s, ret_client);
-        return r < 0 ? VERB_FAILED : 0;
+        return container_refs_select(refs, o->exec_id) < 0 ? VERB_FAILED : 0;
 }
 
-int verb_start(int argc, char *argv[], Settings *s) {
-        static const struct option options[] = { COMMON_LONG_OPTIONS, {} };
+/* Those verbs that have no options, each done to every container. */
+static int control_each(int argc, char *argv[], Settings *s, const char *usage,
+                        int (*control)(Client *c, const ContainerRef *ref)) {
         _cleanup_(container_refs_done) ContainerRefs refs = {};
         _cleanup_(client_freep) Client *c = NULL;
         ControlOptions o = {};
         bool failed;
         int r;
 
-        r = control_begin(argc, argv, s, COMMON_SHORT_OPTIONS, options, _(start_usage), &o, &refs, &c);
+        r = control_begin(argc, argv, s, COMMON_SHORT_OPTIONS, common_options, usage, &o, &refs, &c);
         if (r < 0)
                 return r;
 
         failed = refs.bad;
         for (size_t i = 0; i < refs.n_items; i++)
-                if (process_start(c, refs.items + i) < 0)
+                if (control(c, refs.items + i) < 0)
                         failed = true;
         return failed ? VERB_FAILED : 0;
+}
+
+int verb_start(int argc, char *argv[], Settings *s) {
+        return control_each(argc, argv, s, _(start_usage), process_start);
+}
+
+static int container_pause(Client *c, const ContainerRef *ref) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = client_call(c, ref->path, MONOSHIM_CONTAINER, "Pause", CLIENT_FOREVER, &error, NULL, NULL);
+        return r < 0 ? report_call(r, &error, _("Cannot pause %s/%s"), ref->ns, ref->id) : 0;
+}
+
+static int container_resume(Client *c, const ContainerRef *ref) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = client_call(c, ref->path, MONOSHIM_CONTAINER, "Resume", CLIENT_FOREVER, &error, NULL, NULL);
+        return r < 0 ? report_call(r, &error, _("Cannot resume %s/%s"), ref->ns, ref->id) : 0;
+}
+
+int verb_pause(int argc, char *argv[], Settings *s) {
+        return control_each(argc, argv, s, _(pause_usage), container_pause);
+}
+
+int verb_resume(int argc, char *argv[], Settings *s) {
+        return control_each(argc, argv, s, _(resume_usage), container_resume);
 }
 
 int verb_kill(int argc, char *argv[], Settings *s) {
@@ -119,6 +166,7 @@ int verb_kill(int argc, char *argv[], Settings *s) {
                 COMMON_LONG_OPTIONS,
                 { "signal", required_argument, NULL, 's' },
                 { "all", no_argument, NULL, 'a' },
+                { "exec", required_argument, NULL, OPTION_EXEC },
                 {},
         };
         _cleanup_(container_refs_done) ContainerRefs refs = {};
@@ -236,6 +284,7 @@ int verb_delete(int argc, char *argv[], Settings *s) {
         static const struct option options[] = {
                 COMMON_LONG_OPTIONS,
                 { "force", no_argument, NULL, 'f' },
+                { "exec", required_argument, NULL, OPTION_EXEC },
                 {},
         };
         _cleanup_(container_refs_done) ContainerRefs refs = {};

@@ -2,14 +2,13 @@
 
 /* monoshim inspect: every property of a container and of its init process, whatever monoshimd has. */
 
-#include "ctl/client.h"
-#include "ctl/container-ref.h"
 #include "ctl/format.h"
 #include "ctl/i18n.h"
 #include "ctl/output.h"
 #include "ctl/report.h"
 #include "ctl/value.h"
 #include "ctl/verb.h"
+#include "ctl/verb-arguments.h"
 #include "util/strv.h"
 
 #include <limits.h>
@@ -215,22 +214,17 @@ static int inspect_all(const Settings *s, Client *c, const ContainerRefs *refs) 
 }
 
 int verb_inspect(int argc, char *argv[], Settings *s) {
-        static const struct option options[] = { COMMON_LONG_OPTIONS, {} };
+        const VerbSyntax syntax = {
+                .letters = COMMON_SHORT_OPTIONS,
+                .options = common_options,
+                .usage = _(usage),
+                .min = 1,
+                .max = INT_MAX,
+        };
         _cleanup_(container_refs_done) ContainerRefs refs = {};
         _cleanup_(client_freep) Client *c = NULL;
         int r;
 
-        r = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS, options, _(usage));
-        if (r < 0)
-                return r;
-        r = settings_check_arguments(argc, argv, 1, INT_MAX);
-        if (r < 0)
-                return r;
-        r = container_refs_parse(&refs, s, argc, argv);
-        if (r < 0)
-                return VERB_FAILED;
-        r = client_new(s, &c);
-        if (r < 0)
-                return VERB_FAILED;
-        return inspect_all(s, c, &refs);
+        r = verb_begin(argc, argv, s, &syntax, NULL, &refs, &c);
+        return r < 0 ? r : inspect_all(s, c, &refs);
 }

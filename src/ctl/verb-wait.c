@@ -6,17 +6,24 @@
 #include "ctl/output.h"
 #include "ctl/report.h"
 #include "ctl/verb.h"
+#include "ctl/verb-arguments.h"
 #include "ctl/waiter.h"
 
 #include <limits.h>
 #include <stdio.h>
 
-static const char usage[] = N_("Usage: monoshim wait ID...\n"
+static const char usage[] = N_("Usage: monoshim wait [OPTION...] ID...\n"
                                "\n"
                                "Wait until containers have ended. The exit status is that of the (last)\n"
                                "container, or 125 if one could not be waited for.\n"
                                "\n"
-                               "Prints nothing for one container, and for several \"ID STATUS\" as each ends.\n");
+                               "Prints nothing for one container, and for several \"ID STATUS\" as each ends.\n"
+                               "\n"
+                               "      --exec=EXEC          Wait for the program of this id that was run there\n");
+
+enum {
+        OPTION_EXEC = OPTION_LONG_ONLY,
+};
 
 typedef struct Wait {
         const Settings *settings;
@@ -36,6 +43,20 @@ static void wait_on_ended(WaitItem *item, void *userdata) {
         }
 }
 
+/* A process in a container is CONTAINER/EXEC. */
+static void wait_put_id(JsonWriter *json, const ContainerRef *ref) {
+        const char *slash = strchr(ref->id, '/');
+        _cleanup_(freep) char *id = NULL;
+
+        if (!slash) {
+                json_put_string(json, "id", ref->id);
+                return;
+        }
+        id = strndup(ref->id, (size_t) (slash - ref->id));
+        json_put_string(json, "id", id);
+        json_put_string(json, "exec_id", slash + 1);
+}
+
 static int wait_print_json(const Settings *s, Waiter *w, size_t n) {
         _cleanup_(json_writer_freep) JsonWriter *json = output_json_new(s);
 
@@ -50,7 +71,7 @@ static int wait_print_json(const Settings *s, Waiter *w, size_t n) {
                         continue;
                 json_open_object(json);
                 json_put_string(json, "namespace", item->ref->ns);
-                json_put_string(json, "id", item->ref->id);
+                wait_put_id(json, item->ref);
                 json_put_uint64(json, "exit_status", item->exit_status);
                 json_put_uint64(json, "exited_at", item->exited_at);
                 json_close_object(json);
@@ -84,22 +105,34 @@ static int wait_for(const Settings *s, Client *c, const ContainerRefs *refs) {
         return status;
 }
 
+static int wait_take(void *userdata, const char *verb, int c) {
+        *(const char **) userdata = optarg;
+        return 0;
+}
+
 int verb_wait(int argc, char *argv[], Settings *s) {
-        static const struct option options[] = { COMMON_LONG_OPTIONS, {} };
+        static const struct option options[] = {
+                COMMON_LONG_OPTIONS,
+                { "exec", required_argument, NULL, OPTION_EXEC },
+                {},
+        };
+        const VerbSyntax syntax = {
+                .letters = COMMON_SHORT_OPTIONS,
+                .options = options,
+                .usage = _(usage),
+                .take = wait_take,
+                .min = 1,
+                .max = INT_MAX,
+        };
         _cleanup_(container_refs_done) ContainerRefs refs = {};
         _cleanup_(client_freep) Client *c = NULL;
+        const char *exec_id = NULL;
         int r;
 
-        r = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS, options, _(usage));
+        r = verb_begin(argc, argv, s, &syntax, &exec_id, &refs, &c);
         if (r < 0)
                 return r;
-        r = settings_check_arguments(argc, argv, 1, INT_MAX);
-        if (r < 0)
-                return r;
-        r = container_refs_parse(&refs, s, argc, argv);
-        if (r < 0)
-                return VERB_FAILED;
-        r = client_new(s, &c);
+        r = container_refs_select(&refs, exec_id);
         if (r < 0)
                 return VERB_FAILED;
 

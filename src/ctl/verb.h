@@ -12,13 +12,22 @@
 #define EXIT_STATUS_USAGE 2
 #define EXIT_STATUS_CONTAINER_FAILED 125
 
+int verb_attach(int argc, char *argv[], Settings *s);
+int verb_checkpoint(int argc, char *argv[], Settings *s);
 int verb_create(int argc, char *argv[], Settings *s);
 int verb_delete(int argc, char *argv[], Settings *s);
 int verb_events(int argc, char *argv[], Settings *s);
+int verb_exec(int argc, char *argv[], Settings *s);
 int verb_inspect(int argc, char *argv[], Settings *s);
 int verb_kill(int argc, char *argv[], Settings *s);
 int verb_list(int argc, char *argv[], Settings *s);
+int verb_pause(int argc, char *argv[], Settings *s);
+int verb_ps(int argc, char *argv[], Settings *s);
+int verb_restore(int argc, char *argv[], Settings *s);
+int verb_resume(int argc, char *argv[], Settings *s);
 int verb_run(int argc, char *argv[], Settings *s);
 int verb_start(int argc, char *argv[], Settings *s);
+int verb_stats(int argc, char *argv[], Settings *s);
 int verb_stop(int argc, char *argv[], Settings *s);
+int verb_update(int argc, char *argv[], Settings *s);
 int verb_wait(int argc, char *argv[], Settings *s);

@@ -9,6 +9,7 @@
 #include "util/log.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -25,6 +26,7 @@ int daemon_init(Daemon *d, const Options *options) {
                 .options = options,
                 .state_fd = -EBADF,
                 .root_fd = -EBADF,
+                .console_fd = -EBADF,
                 .front_settings = { .bus = options->bus, .listen_path = options->listen_path },
         };
         config_init(&d->config);
@@ -41,9 +43,12 @@ int daemon_init(Daemon *d, const Options *options) {
 void daemon_done(Daemon *d) {
         front_done(&d->front);
         registry_done(&d->registry);
+        d->subscriptions = subscriptions_free(d->subscriptions);
         d->log = eventlog_free(d->log);
+        d->oom = oom_watcher_free(d->oom);
         d->pool = job_pool_free(d->pool);
         d->reaper = reaper_free(d->reaper);
+        d->console_fd = safe_close(d->console_fd);
         d->root_fd = safe_close(d->root_fd);
         d->state_fd = safe_close(d->state_fd);
         d->event = sd_event_unref(d->event);
@@ -157,6 +162,26 @@ static int daemon_open_directories(Daemon *d) {
         return 0;
 }
 
+/* The runtime connects to sockets there; what a former monoshimd has left is of no use to anybody. */
+static int daemon_open_console_folder(Daemon *d) {
+        struct dirent **entries = NULL;
+        int n, r;
+
+        r = directory_make_beneath(d->state_fd, CONSOLE_FOLDER, 0700);
+        if (r >= 0)
+                r = d->console_fd = file_open_beneath(d->state_fd, CONSOLE_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+        if (r < 0)
+                return log_error_errno(r, "Failed to make %s/" CONSOLE_FOLDER ": %m", d->options->state_directory);
+
+        n = scandirat(d->console_fd, ".", &entries, NULL, NULL);
+        for (int i = 0; i < n; i++) {
+                (void) unlinkat(d->console_fd, entries[i]->d_name, 0);
+                free(entries[i]);
+        }
+        free(entries);
+        return 0;
+}
+
 static int daemon_open_services(Daemon *d) {
         int r;
 
@@ -169,15 +194,24 @@ static int daemon_open_services(Daemon *d) {
         r = eventlog_open(&d->log, d->state_fd);
         if (r < 0)
                 return log_error_errno(r, "Failed to open the event log in %s: %m", d->options->state_directory);
+        r = subscriptions_new(&d->subscriptions, d->event, d->log, PRIORITY_STREAM);
+        if (r < 0)
+                return log_error_errno(r, "Failed to set up subscriptions to events: %m");
+        r = oom_watcher_new(&d->oom, d->event, PRIORITY_OOM);
+        if (r < 0)
+                return log_error_errno(r, "Failed to watch for out-of-memory kills: %m");
 
         d->services = (Services) {
                 .event = d->event,
                 .reaper = d->reaper,
                 .pool = d->pool,
                 .log = d->log,
+                .subscriptions = d->subscriptions,
+                .oom = d->oom,
                 .observer = front_get_observer(&d->front),
                 .state_fd = d->state_fd,
                 .root_fd = d->root_fd,
+                .console_fd = d->console_fd,
                 .state_directory = d->options->state_directory,
                 .root_directory = d->options->root_directory,
                 .runtime = d->options->runtime,
@@ -210,7 +244,7 @@ int daemon_startup(Daemon *d) {
         daemon_raise_limits();
 
         if ((r = daemon_watch_signals(d)) < 0 || (r = daemon_open_directories(d)) < 0 ||
-            (r = daemon_open_services(d)) < 0)
+            (r = daemon_open_console_folder(d)) < 0 || (r = daemon_open_services(d)) < 0)
                 return r;
 
         d->front.untold = eventlog_last(d->log);

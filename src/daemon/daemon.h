@@ -16,11 +16,13 @@ typedef struct Daemon {
         Reaper *reaper;
         JobPool *pool;
         EventLog *log;
+        SubscriptionSet *subscriptions;
+        OomWatcher *oom;
         Services services;
         Registry registry;
         FrontSettings front_settings;
         Front front;
-        int state_fd, root_fd;
+        int state_fd, root_fd, console_fd;
         bool stopping;
 } Daemon;
 

@@ -208,6 +208,66 @@ static int cgroup_get_directory(const char *controllers, const char *path, char 
         return -ENOENT;
 }
 
+/* Is it this cgroup, or one below it? */
+static bool path_is_within(const char *path, const char *top) {
+        const char *rest;
+
+        if (streq(top, "/"))
+                return true;
+        rest = startswith(path, top);
+        return rest && (*rest == '\0' || *rest == '/');
+}
+
+static const CgroupEntry *membership_find(const CgroupMembership *m, const char *controller) {
+        for (size_t i = 0; i < m->n_entries; i++) {
+                const CgroupEntry *e = &m->entries[i];
+
+                if (isempty(controller) ? isempty(e->controllers)
+                                        : list_contains(e->controllers, controller, strlen(controller)))
+                        return e;
+        }
+        return NULL;
+}
+
+int cgroup_get_directory_of(const CgroupMembership *its, const CgroupMembership *own, const char *controller,
+                            const char *control_group, char **ret) {
+        const CgroupEntry *e = membership_find(its, controller);
+        const char *ours, *path;
+
+        if (!e)
+                return -ENOENT;
+
+        path = e->path;
+        if (!isempty(control_group) && path_is_within(path, control_group))
+                path = control_group;
+
+        /* The root is above us in any case: that is where a v1 hierarchy shows a process that is dead. */
+        ours = cgroup_membership_get(own, e->controllers);
+        if (!ours || path_is_within(ours, path))
+                return -ENOENT;
+        return cgroup_get_directory(e->controllers, path, ret);
+}
+
+/* --- what files say --------------------------------------------------------------------------------------------- */
+
+int cgroup_get_keyed(const char *text, const char *key, uint64_t *ret) {
+        for (const char *line = text; *line;) {
+                const char *rest = startswith(line, key);
+                size_t n = strcspn(line, "\n");
+                char number[32];
+
+                if (rest && *rest == ' ') {
+                        n -= (size_t) (rest + 1 - line);
+                        if (n >= sizeof(number))
+                                return -EBADMSG;
+                        *(char *) mempcpy(number, rest + 1, n) = '\0';
+                        return parse_uint64(number, ret) < 0 ? -EBADMSG : 0;
+                }
+                line += n + (line[n] == '\n');
+        }
+        return -ENODATA;
+}
+
 /* --- what a runtime has made ------------------------------------------------------------------------------------ */
 
 typedef struct Descendants {

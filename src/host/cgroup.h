@@ -26,6 +26,18 @@ void cgroup_membership_done(CgroupMembership *m);
 const char *cgroup_membership_get(const CgroupMembership *m,
                                   const char *controllers); /* the path, or NULL; 'm' keeps it */
 
+/* The directory (absolute, below where the hierarchy is mounted) of a process's cgroup in the hierarchy that has this
+ * controller ("memory"; "" is the unified one). 'its' is the process's membership and 'own' ours: a cgroup that is
+ * ours as well, or one above, tells nothing about a container. 'control_group' is the container's own, as
+ * pid_read_cgroup() has said when it was made, or NULL: of a process further down (an init system moves itself into
+ * one of its own making) it is what counts. -ENOENT when there is none. The caller frees *ret. */
+int cgroup_get_directory_of(const CgroupMembership *its, const CgroupMembership *own, const char *controller,
+                            const char *control_group, char **ret);
+
+/* The number behind a key, in the text of a file of lines "KEY NUMBER" (memory.events, cpu.stat, memory.oom_control,
+ * ...). -ENODATA when the key is not there, -EBADMSG when no number is behind it. */
+int cgroup_get_keyed(const char *text, const char *key, uint64_t *ret);
+
 /* The cgroup directories (absolute paths below where the hierarchies are mounted, v1 and v2) of the children,
  * grandchildren, ... of 'pid' that 'pid' itself is not in: what a runtime has made for the container it is creating.
  * A new string array, possibly empty, that the caller frees. */

@@ -492,6 +492,27 @@ static void job_leave_pool(Job *job) {
         job_pool_schedule(pool);
 }
 
+void job_expire(Job *job) {
+        switch (job->state) {
+        case JOB_WAITING:
+                DL_DELETE(job->pool->waiting, job);
+                job->pool->n_waiting--;
+                job->state = JOB_FAILED;
+                job->error = -ETIMEDOUT;
+                DL_APPEND(job->pool->failed, job);
+                job->pool->n_failed++;
+                job_pool_schedule(job->pool);
+                break;
+        case JOB_RUNNING:
+                (void) job_on_deadline(NULL, 0, job);
+                break;
+        case JOB_NEW:
+        case JOB_FAILED:
+        case JOB_DONE:
+                break;
+        }
+}
+
 Job *job_free(Job *job) {
         if (!job)
                 return NULL;

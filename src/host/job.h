@@ -52,5 +52,7 @@ unsigned job_pool_n_running(const JobPool *pool);
 /* Copies what it needs: argv, directory, input; the descriptors are duplicated. The reaper is held while the job
  * runs. */
 int job_new(Job **ret, JobPool *pool, const JobParameters *p, JobDone done, void *userdata);
+/* The deadline is now: it is killed, or not started any more, and done() is called with -ETIMEDOUT, from the loop. */
+void job_expire(Job *job);
 Job *job_free(Job *job);
 DEFINE_CLEANUP(Job *, job_free);

@@ -34,6 +34,9 @@ typedef struct PidfdInfo {
         int32_t exit_code;
 } PidfdInfo;
 
+/* One of the flags in /proc/PID/stat (include/linux/sched.h). */
+#define PF_EXITING 0x4UL
+
 #define PIDFD_INFO_MASK_EXIT (UINT64_C(1) << 3)
 #define PIDFD_IOCTL_GET_INFO _IOWR(0xff, 11, PidfdInfo)
 
@@ -80,7 +83,7 @@ static const char *stat_field(const char *s, unsigned at, unsigned n) {
 }
 
 int pid_read_stat(pid_t pid, PidStat *ret) {
-        const char *parent, *start_time, *exit_code;
+        const char *parent, *flags, *start_time, *exit_code;
         char line[4096];
         PidStat st;
         char *s;
@@ -101,9 +104,10 @@ int pid_read_stat(pid_t pid, PidStat *ret) {
 
         /* The numbers are those of proc(5). */
         parent = stat_field(s, 3, 4);
+        flags = stat_field(s, 3, 9);
         start_time = stat_field(s, 3, 22);
         exit_code = stat_field(s, 3, 52);
-        if (!parent || !start_time || !exit_code)
+        if (!parent || !flags || !start_time || !exit_code)
                 return -EBADMSG;
 
         st = (PidStat) {
@@ -111,6 +115,7 @@ int pid_read_stat(pid_t pid, PidStat *ret) {
                 .state = *s,
                 .start_time = strtoull(start_time, NULL, 10),
         };
+        st.exiting = st.state == 'Z' || st.state == 'X' || (strtoul(flags, NULL, 10) & PF_EXITING);
         if (st.state == 'Z')
                 st.exit_code = (int) strtol(exit_code, NULL, 10);
 

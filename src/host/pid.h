@@ -11,6 +11,7 @@
 typedef struct PidStat {
         pid_t parent;
         char state;          /* as in proc(5): 'R', 'S', 'Z', ... */
+        bool exiting;        /* it runs none of its program any more: it is about to become a zombie, or is one */
         uint64_t start_time; /* clock ticks since boot */
         int exit_code;       /* a wait status; only of a zombie, and only when we may know it, else 0 */
 } PidStat;

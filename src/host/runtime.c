@@ -108,6 +108,158 @@ int runtime_kill_argv(const Runtime *runtime, unsigned signal, bool all, char **
         return 0;
 }
 
+int runtime_pause_argv(const Runtime *runtime, char ***ret) {
+        return verb_argv(runtime, "pause", ret);
+}
+
+int runtime_resume_argv(const Runtime *runtime, char ***ret) {
+        return verb_argv(runtime, "resume", ret);
+}
+
+int runtime_ps_argv(const Runtime *runtime, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "ps", "--format", "json", runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+int runtime_update_argv(const Runtime *runtime, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "update", "--resources=-", runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+/* An option and its value, unless that is NULL. */
+static int extend_option(char ***v, const char *option, const char *value) {
+        return value ? strv_extend_all(v, option, value) : 0;
+}
+
+static int extend_flag(char ***v, const char *flag, bool wanted) {
+        return strv_extend(v, wanted ? flag : NULL);
+}
+
+int runtime_exec_argv(const Runtime *runtime, const RuntimeExecOptions *o, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "exec", "--process", o->process_file);
+        if (r < 0)
+                return r;
+        r = extend_option(&v, "--console-socket", o->console_socket);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "--detach", "--pid-file", o->pid_file, runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+static int extend_checkpoint_flags(char ***v, const RuntimeCheckpointOptions *o) {
+        int r;
+
+        r = extend_flag(v, "--tcp-established", o->open_tcp);
+        if (r < 0)
+                return r;
+        r = extend_flag(v, "--ext-unix-sk", o->external_unix_sockets);
+        if (r < 0)
+                return r;
+        r = extend_flag(v, "--shell-job", o->terminal);
+        if (r < 0)
+                return r;
+        r = extend_flag(v, "--file-locks", o->file_locks);
+        if (r < 0)
+                return r;
+        for (char *const *ns = o->empty_namespaces; ns && *ns; ns++) {
+                r = strv_extend_all(v, "--empty-ns", *ns);
+                if (r < 0)
+                        return r;
+        }
+        return extend_flag(v, "--leave-running", o->leave_running);
+}
+
+int runtime_checkpoint_argv(const Runtime *runtime, const RuntimeCheckpointOptions *o, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "checkpoint", "--image-path", o->image_path, "--work-path", o->work_path);
+        if (r < 0)
+                return r;
+        r = extend_option(&v, "--parent-path", o->parent_path);
+        if (r < 0)
+                return r;
+        r = extend_checkpoint_flags(&v, o);
+        if (r < 0)
+                return r;
+        r = strv_extend(&v, runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
+/* Of runc, and of what takes runc's flags, "restore" makes itself a subreaper unless told not to, and its single dash
+ * is as good as two. crun does not, knows no such flag, and takes the dash for a bundle of letters (invalid option --
+ * 'n'). */
+static bool restore_has_subreaper(const char *command) {
+        const char *slash = strrchr(command, '/');
+
+        return !startswith(slash ? slash + 1 : command, "crun");
+}
+
+int runtime_restore_argv(const Runtime *runtime, const RuntimeRestoreOptions *o, char ***ret) {
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        r = global_argv(runtime, &v);
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "restore", "--image-path", o->image_path, "--work-path", o->work_path, "--detach",
+                            "--pid-file", o->pid_file);
+        if (r < 0)
+                return r;
+        r = extend_option(&v, "--console-socket", o->console_socket);
+        if (r < 0)
+                return r;
+        r = extend_flag(&v, "--no-pivot", o->no_pivot);
+        if (r < 0)
+                return r;
+        r = extend_flag(&v, "-no-subreaper", restore_has_subreaper(runtime->command));
+        if (r < 0)
+                return r;
+        r = strv_extend_all(&v, "--bundle", o->bundle, runtime->id);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(v);
+        return 0;
+}
+
 int runtime_delete_force_argv(const Runtime *runtime, char ***ret) {
         _cleanup_(strv_freep) char **v = NULL;
         int r;
@@ -357,12 +509,83 @@ char *runtime_failure(const char *op, int dir_fd, const char *log, const char *l
         return message ? text_sanitize(message, strlen(message), SIZE_MAX) : NULL;
 }
 
+/* ---- CRIU ---- */
+
+#define CRIU_ERRORS_MAX 5
+#define CRIU_LINES_MAX 3
+#define CRIU_TAIL_MAX 1024
+
+typedef struct Line {
+        const char *text;
+        size_t size;
+} Line;
+
+/* Where the error begins in a line of CRIU's log, behind time and pid: "(00.012345)    7: Error (criu/x.c:1): why". */
+static Line line_get_error(Line line) {
+        const char *error = memmem(line.text, line.size, "Error (", strlen("Error ("));
+
+        return error ? (Line) { error, line.size - (size_t) (error - line.text) } : (Line) {};
+}
+
+/* The last lines that are not blank, the last one first, as many as fit. With 'errors' those that tell of one. */
+static size_t log_get_last_lines(const char *text, size_t size, bool errors, Line *ret, size_t max) {
+        size_t total = 0, n = 0;
+
+        for (size_t end = size; end > 0 && n < max;) {
+                const char *newline = memrchr(text, '\n', end);
+                size_t start = newline ? (size_t) (newline - text) + 1 : 0;
+                Line line = { text + start, end - start };
+
+                end = start > 0 ? start - 1 : 0;
+                if (errors)
+                        line = line_get_error(line);
+                if (is_blank(line.text, line.size))
+                        continue;
+
+                total += line.size + strlen("; ");
+                if (n > 0 && total > CRIU_TAIL_MAX)
+                        break;
+                ret[n++] = line;
+        }
+        return n;
+}
+
+char *runtime_criu_tail(const char *log_text, size_t size) {
+        _cleanup_(freep) char *joined = strdup("");
+        Line lines[CRIU_ERRORS_MAX];
+        size_t n;
+
+        n = log_get_last_lines(log_text, size, true, lines, CRIU_ERRORS_MAX);
+        if (n == 0)
+                n = log_get_last_lines(log_text, size, false, lines, CRIU_LINES_MAX);
+
+        while (joined && n-- > 0) {
+                _cleanup_(freep) char *line = text_sanitize(lines[n].text, lines[n].size, CRIU_TAIL_MAX);
+                _cleanup_(freep) char *before = TAKE_PTR(joined);
+
+                joined = line ? strdup_printf("%s%s%s", before, before[0] ? "; " : "", line) : NULL;
+        }
+        return TAKE_PTR(joined);
+}
+
+/* ---- what failures mean ---- */
+
+char *runtime_first_line(const char *text) {
+        text = strempty(text);
+        text += strspn(text, " \t\r\n");
+        return text_sanitize(text, strcspn(text, "\n"), MESSAGE_MAX);
+}
+
 int runtime_kill_classify(const char *output) {
         output = strempty(output);
         if (strstr(output, "os: process already finished") || strstr(output, "container not running") ||
             strcasestr(output, "no such process"))
                 return -ESRCH;
         if (strstr(output, "does not exist"))
+                return -ENOENT;
+        /* crun, of a container that somebody else has deleted: "error opening file `/run/crun/ID/status`: No such file or
+         * directory" */
+        if (strstr(output, "/status`: No such file or directory"))
                 return -ENOENT;
         return -EIO;
 }

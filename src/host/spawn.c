@@ -54,7 +54,7 @@ static const char *const private_variables[] = {
 
 typedef struct Child {
         const SpawnParameters *p;
-        char **environment;
+        char *const *environment;
         int *fds; /* what becomes 0, 1, 2, ... */
         int n_fds;
         pid_t parent;
@@ -148,11 +148,13 @@ static int child_prepare(const Child *c) {
         if (setpgid(0, 0) < 0)
                 return -errno;
 
-        /* If our parent died before the prctl(), no signal will come. */
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-                return -errno;
-        if (getppid() != c->parent)
-                return -ESRCH;
+        if (!c->p->outlives_us) {
+                /* If our parent died before the prctl(), no signal will come. */
+                if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+                        return -errno;
+                if (getppid() != c->parent)
+                        return -ESRCH;
+        }
 
         r = child_arrange_fds(c->fds, c->n_fds);
         if (r < 0)
@@ -220,6 +222,7 @@ static int spawn_child(Child *c, pid_t *ret) {
 }
 
 int spawn(const SpawnParameters *p, pid_t *ret) {
+        const size_t n_stdio = ELEMENTSOF(p->stdio), n = n_stdio + p->n_fds;
         _cleanup_(freep) char **environment = NULL;
         _cleanup_(safe_closep) int null = -EBADF;
         _cleanup_(freep) int *fds = NULL;
@@ -227,32 +230,36 @@ int spawn(const SpawnParameters *p, pid_t *ret) {
 
         assert(p->program && p->argv && p->argv[0]);
 
-        environment = environment_filter();
-        if (!environment)
-                return -ENOMEM;
+        if (!p->environment) {
+                environment = environment_filter();
+                if (!environment)
+                        return -ENOMEM;
+        }
 
-        fds = calloc(ELEMENTSOF(p->stdio) + p->n_fds, sizeof(int));
+        fds = calloc(n, sizeof(int));
         if (!fds)
                 return -ENOMEM;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->stdio); i++) {
-                /* Read-write for all three: a program that writes to its stdin, as a terminal's child may, must
-                 * not be told EBADF. */
-                if (p->stdio[i] < 0 && null < 0) {
+        for (size_t i = 0; i < n; i++) {
+                fds[i] = i < n_stdio ? p->stdio[i] : p->fds[i - n_stdio];
+                if (fds[i] >= 0)
+                        continue;
+
+                /* Read-write for all: a program that writes to its stdin, as a terminal's child may, must not be told
+                 * EBADF. */
+                if (null < 0) {
                         null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
                         if (null < 0)
                                 return -errno;
                 }
-                fds[i] = p->stdio[i] < 0 ? null : p->stdio[i];
+                fds[i] = null;
         }
-        for (size_t i = 0; i < p->n_fds; i++)
-                fds[ELEMENTSOF(p->stdio) + i] = p->fds[i];
 
         c = (Child) {
                 .p = p,
-                .environment = environment,
+                .environment = p->environment ?: environment,
                 .fds = fds,
-                .n_fds = (int) (ELEMENTSOF(p->stdio) + p->n_fds),
+                .n_fds = (int) n,
                 .parent = getpid(),
         };
         return spawn_child(&c, ret);

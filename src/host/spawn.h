@@ -14,15 +14,18 @@ typedef struct SpawnParameters {
         const char *program; /* absolute path */
         char *const *argv;
         int stdio[3];   /* negative: /dev/null, opened read-write */
-        const int *fds; /* further descriptors, which become 3, 4, ... */
+        const int *fds; /* further descriptors, which become 3, 4, ...; negative: /dev/null as well */
         size_t n_fds;
-        const char *directory; /* working directory, or NULL for ours */
+        const char *directory;    /* working directory, or NULL for ours */
+        char *const *environment; /* exactly this, instead of ours; NULL for ours */
+        bool outlives_us;         /* no PR_SET_PDEATHSIG */
 } SpawnParameters;
 
 /* Starts the program: own process group (its id is the pid), PR_SET_PDEATHSIG SIGKILL (and gone at once if we died in
- * between), default signal dispositions, empty signal mask, and no descriptor but those named. The environment is
- * ours without what systemd meant for us alone (NOTIFY_SOCKET, LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, ...). The
- * descriptors stay the caller's. Returns 0 and the pid, or -errno, also when execve() fails. */
+ * between) unless it is to outlive us, default signal dispositions, empty signal mask, and no descriptor but those
+ * named. The environment, where none is given, is ours without what systemd meant for us alone (NOTIFY_SOCKET,
+ * LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, ...). The descriptors stay the caller's. Returns 0 and the pid, or -errno, also
+ * when execve() fails. */
 int spawn(const SpawnParameters *p, pid_t *ret);
 
 /* The RLIMIT_NOFILE that programs get from now on; ours is not changed. */

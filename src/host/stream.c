@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One standard stream of a process: nothing, a FIFO, or a descriptor. */
+/* One standard stream of a process: what its name means, opening and closing, and waiting for its reader. */
 
 #include "host/stream.h"
+#include "host/journal.h"
+#include "host/logger.h"
+#include "util/strv.h"
 #include "util/text.h"
+#include "util/uri.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,77 +18,129 @@
 #define DRAIN_INTERVAL_MIN (10 * USEC_PER_MSEC)
 #define DRAIN_INTERVAL_MAX (5 * USEC_PER_SEC)
 #define URI_SHOWN_MAX 128
+#define JOURNAL_IDENTIFIER_MAX 64
+#define FILE_TRIES 32
 
 /* ---- what a client's string means ---- */
 
-/* The length of "scheme" in "scheme:...", as RFC 3986 spells one, or 0. */
-static size_t scheme_length(const char *uri) {
-        static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-        size_t n;
-
-        if (!uri[0] || !strchr(letters, uri[0]))
-                return 0;
-        n = strspn(uri, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
-        return uri[n] == ':' ? n : 0;
-}
-
-static int parse_fail(int error, char *reason, char **reterr_reason) {
+static int parse_fail(char *reason, char **reterr_reason) {
         if (!reason)
                 return -ENOMEM;
 
         *reterr_reason = reason;
-        return error;
+        return -EINVAL;
 }
 
-int stream_parse(const char *uri, StreamKind *ret, char **reterr_reason) {
-        static const char *const later[] = { "file://", "journal:", "binary://" };
-        _cleanup_(freep) char *shown = NULL;
-        size_t n;
+static int file_get_path(const char *uri, char **ret, char **reterr_reason) {
+        _cleanup_(freep) char *path = NULL;
+        const char *query;
+        int r;
 
-        if (!uri[0]) {
-                *ret = STREAM_NULL;
-                return 0;
-        }
-        if (uri[0] == '/') {
-                *ret = STREAM_FIFO;
-                return 0;
-        }
+        r = uri_split(uri, &path, &query, reterr_reason);
+        if (r < 0)
+                return r;
+        if (query)
+                return parse_fail(strdup("a file has no query; a ? in its name must be written as %3F"),
+                                  reterr_reason);
 
-        n = scheme_length(uri);
-        for (size_t i = 0; i < ELEMENTSOF(later); i++)
-                if (startswith(uri, later[i]))
-                        return parse_fail(-EOPNOTSUPP,
-                                          strdup_printf("STDIO scheme %.*s is not supported yet", (int) n, uri),
+        *ret = TAKE_PTR(path);
+        return 0;
+}
+
+static int file_check(const char *uri, char **reterr_reason) {
+        _cleanup_(freep) char *path = NULL;
+
+        return file_get_path(uri, &path, reterr_reason);
+}
+
+static int journal_check_uri(const char *uri, char **reterr_reason) {
+        const char *identifier = uri + strlen("journal:");
+        size_t size = strlen(identifier), n_characters = 0;
+
+        for (size_t i = 0; i < size; n_characters++) {
+                unsigned char c = (unsigned char) identifier[i];
+                size_t n = utf8_character(identifier + i, size - i);
+
+                /* The second case is U+0080 to U+009F, control characters as well. */
+                if (n == 0 || c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char) identifier[i + 1] < 0xa0) ||
+                    n_characters == JOURNAL_IDENTIFIER_MAX)
+                        return parse_fail(strdup("an identifier for the journal has 1 to 64 printable characters"),
                                           reterr_reason);
+                i += n;
+        }
+        return 0;
+}
+
+static int binary_check(const char *uri, char **reterr_reason) {
+        _cleanup_(strv_freep) char **argv = NULL;
+
+        return logger_parse(uri, &argv, reterr_reason);
+}
+
+static const struct {
+        const char *name;
+        StreamKind kind;
+        int (*check)(const char *uri, char **reterr_reason);
+} schemes[] = {
+        { "file", STREAM_FILE, file_check },
+        { "journal", STREAM_JOURNAL, journal_check_uri },
+        { "binary", STREAM_BINARY, binary_check },
+};
+
+int stream_parse(const char *uri, bool output, StreamKind *ret, char **reterr_reason) {
+        _cleanup_(freep) char *shown = NULL;
+        size_t n = uri_scheme_length(uri);
+        int r;
+
+        if (!uri[0] || uri[0] == '/') {
+                *ret = uri[0] ? STREAM_FIFO : STREAM_NULL;
+                return 0;
+        }
+
+        for (size_t i = 0; i < ELEMENTSOF(schemes); i++) {
+                if (n != strlen(schemes[i].name) || strncmp(uri, schemes[i].name, n) != 0)
+                        continue;
+                if (!output)
+                        return parse_fail(strdup_printf("STDIO scheme %s is for output only", schemes[i].name),
+                                          reterr_reason);
+
+                r = schemes[i].check(uri, reterr_reason);
+                if (r < 0)
+                        return r;
+
+                *ret = schemes[i].kind;
+                return 0;
+        }
 
         shown = text_sanitize(uri, n > 0 ? n : strlen(uri), URI_SHOWN_MAX);
         if (!shown)
                 return -ENOMEM;
         if (n > 0)
-                return parse_fail(-EINVAL, strdup_printf("unknown STDIO scheme %s", shown), reterr_reason);
-        return parse_fail(-EINVAL, strdup_printf("\"%s\" is not an absolute path", shown), reterr_reason);
+                return parse_fail(strdup_printf("unknown STDIO scheme %s", shown), reterr_reason);
+        return parse_fail(strdup_printf("\"%s\" is not an absolute path", shown), reterr_reason);
 }
 
-/* ---- opening and closing ---- */
+/* ---- descriptors ---- */
 
-/* An O_PATH descriptor of the FIFO: opening it does nothing to the FIFO, and it stays that FIFO whatever becomes of the path. */
-static int fifo_find(const char *path, struct stat *ret_stat) {
+/* An O_PATH descriptor: opening it does nothing to what it stands for (a FIFO's reader is not woken, a device does not
+ * notice), and it stays that, whatever becomes of the path. */
+static int path_find(int dir_fd, const char *path, mode_t type, struct stat *ret_stat) {
         _cleanup_(safe_closep) int fd = -EBADF;
 
-        fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        fd = openat(dir_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
         if (fstat(fd, ret_stat) < 0)
                 return -errno;
         if (S_ISLNK(ret_stat->st_mode))
                 return -ELOOP;
-        if (!S_ISFIFO(ret_stat->st_mode))
+        if ((ret_stat->st_mode & S_IFMT) != type)
                 return -EINVAL;
         return TAKE_FD(fd);
 }
 
-/* Opens what the O_PATH descriptor stands for, without waiting for anybody. */
-static int fifo_open(int path_fd, int flags) {
+/* Opens what the O_PATH descriptor stands for, as an open file of its own and without waiting for anybody. */
+static int path_open(int path_fd, int flags) {
         char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
         int fd;
 
@@ -94,37 +150,49 @@ static int fifo_open(int path_fd, int flags) {
 }
 
 /* A container expects to wait for its input and output. This is a property of the open file, not of the descriptor. */
-static int fd_make_blocking(int fd) {
+static int fd_set_blocking(int fd, bool blocking) {
         int flags = fcntl(fd, F_GETFL);
 
-        if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+        if (flags < 0 || fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) < 0)
                 return -errno;
         return 0;
 }
 
+/* So that the process may open its streams again, by /dev/stdout, when it is not root. */
+static int fd_give(int fd, const StreamOptions *o) {
+        if (o->uid == (uid_t) -1 && o->gid == (gid_t) -1)
+                return 0;
+        return fchown(fd, o->uid, o->gid) < 0 ? -errno : 0;
+}
+
+/* ---- opening ----
+ *
+ * Each works on a stream of its own that the caller closes when it fails. */
+
 /* Both ends of stdin. The reading end comes first: without it nobody could open the other without waiting. */
-static int open_input_ends(int path_fd, int *ret_fd, int *ret_hold) {
+static int open_input_ends(int path_fd, int *ret_read, int *ret_write) {
         _cleanup_(safe_closep) int fd = -EBADF;
         int hold;
 
-        fd = fifo_open(path_fd, O_RDONLY);
+        fd = path_open(path_fd, O_RDONLY);
         if (fd < 0)
                 return fd;
-        hold = fifo_open(path_fd, O_WRONLY);
+        hold = path_open(path_fd, O_WRONLY);
         if (hold < 0)
                 return hold;
 
-        *ret_fd = TAKE_FD(fd);
-        *ret_hold = hold;
+        *ret_read = TAKE_FD(fd);
+        *ret_write = hold;
         return 0;
 }
 
-/* One open file for both: it is neither a reader nor a writer more than the container itself. */
+/* The process's end of a FIFO is one open file with our hold: it is neither a reader nor a writer more than the process
+ * itself. */
 static int open_output_ends(int path_fd, int *ret_fd, int *ret_hold) {
         _cleanup_(safe_closep) int fd = -EBADF;
         int hold;
 
-        fd = fifo_open(path_fd, O_RDWR);
+        fd = path_open(path_fd, O_RDWR);
         if (fd < 0)
                 return fd;
         hold = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -136,39 +204,198 @@ static int open_output_ends(int path_fd, int *ret_fd, int *ret_hold) {
         return 0;
 }
 
-int stream_open_fifo(Stream *s, const char *path, bool output, uid_t uid, gid_t gid) {
-        _cleanup_(safe_closep) int path_fd = -EBADF, fd = -EBADF, hold = -EBADF;
-        _cleanup_(freep) char *copy = NULL;
+/* What is ours to move bytes to or from needs an open file of its own: that it does not wait must not become known to
+ * anybody else. */
+static int open_our_ends(Stream *s, int path_fd) {
+        if (!s->output)
+                return open_input_ends(path_fd, &s->from, &s->hold);
+
+        s->hold = path_open(path_fd, O_RDWR);
+        if (s->hold < 0)
+                return s->hold;
+        s->to = path_open(path_fd, O_RDWR);
+        return s->to < 0 ? s->to : 0;
+}
+
+/* An anonymous pipe, of which the process gets the end that fits. Our own end is left to wait, for a logger that
+ * expects it, or does not. */
+static int open_pipe(Stream *s, bool blocking, const StreamOptions *o) {
+        int *ours = s->output ? &s->from : &s->to, fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        s->fd = fds[s->output];
+        *ours = fds[!s->output];
+
+        r = fd_set_blocking(*ours, blocking);
+        if (r < 0)
+                return r;
+        return fd_give(s->fd, o);
+}
+
+static int open_fifo(Stream *s, const Stream *before, const StreamOptions *o) {
+        _cleanup_(safe_closep) int path_fd = -EBADF;
         struct stat st;
         int r;
 
-        if (path[0] != '/')
+        if (s->uri[0] != '/')
                 return -EINVAL;
-        copy = strdup(path);
-        if (!copy)
-                return -ENOMEM;
 
-        path_fd = fifo_find(path, &st);
+        path_fd = path_find(AT_FDCWD, s->uri, S_IFIFO, &st);
         if (path_fd < 0)
                 return path_fd;
-        r = output ? open_output_ends(path_fd, &fd, &hold) : open_input_ends(path_fd, &fd, &hold);
-        if (r < 0)
-                return r;
-        r = fd_make_blocking(fd);
-        if (r < 0)
-                return r;
-        if ((uid != (uid_t) -1 || gid != (gid_t) -1) && fchown(fd, uid, gid) < 0)
-                return -errno;
+        if (before->ino != 0 && (st.st_dev != before->dev || st.st_ino != before->ino))
+                return -ESTALE;
+        s->dev = st.st_dev;
+        s->ino = st.st_ino;
 
-        *s = (Stream) {
-                .kind = STREAM_FIFO,
-                .path = TAKE_PTR(copy),
-                .fd = TAKE_FD(fd),
-                .hold = TAKE_FD(hold),
-                .dev = st.st_dev,
-                .ino = st.st_ino,
-                .output = output,
-        };
+        if (o->use != STREAM_DIRECT) {
+                r = open_our_ends(s, path_fd);
+                if (r < 0)
+                        return r;
+                return o->use == STREAM_RELAY ? open_pipe(s, false, o) : 0;
+        }
+
+        r = s->output ? open_output_ends(path_fd, &s->fd, &s->hold) : open_input_ends(path_fd, &s->fd, &s->hold);
+        if (r < 0)
+                return r;
+        r = fd_set_blocking(s->fd, true);
+        if (r < 0)
+                return r;
+        return fd_give(s->fd, o);
+}
+
+/* Makes the file, or finds a regular one. What is there already is looked at before it is opened: opening a device can
+ * be enough to start it, and opening a FIFO to end a reader's wait. */
+static int open_or_make_file(const char *path) {
+        for (unsigned i = 0; i < FILE_TRIES; i++) {
+                _cleanup_(safe_closep) int fd = -EBADF, path_fd = -EBADF;
+                struct stat st;
+
+                fd = open(path,
+                          O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                          0640);
+                if (fd >= 0)
+                        return fchmod(fd, 0640) < 0 ? -errno : TAKE_FD(fd);
+                if (errno == EISDIR)
+                        return -EINVAL;
+                if (errno != EEXIST)
+                        return -errno;
+
+                path_fd = path_find(AT_FDCWD, path, S_IFREG, &st);
+                if (path_fd >= 0)
+                        return path_open(path_fd, O_WRONLY | O_APPEND);
+
+                /* It went away in between, as files do whose logs are rotated. */
+                if (path_fd != -ENOENT)
+                        return path_fd;
+        }
+        return -EAGAIN;
+}
+
+static int open_file(Stream *s, const StreamOptions *o) {
+        _cleanup_(freep) char *path = NULL, *reason = NULL;
+        int *fd = o->use == STREAM_RELAY ? &s->to : &s->fd, r;
+
+        r = file_get_path(s->uri, &path, &reason);
+        if (r < 0)
+                return r;
+
+        *fd = open_or_make_file(path);
+        if (*fd < 0)
+                return *fd;
+        if (o->use == STREAM_RELAY)
+                return open_pipe(s, false, o);
+        return fd_set_blocking(*fd, true);
+}
+
+/* The folder is ours, and so is the FIFO in it, whoever owns it now. */
+static int journal_fifo_find(const StreamOptions *o, struct stat *ret_stat) {
+        int r;
+
+        if (isempty(o->name))
+                return -EINVAL;
+
+        r = path_find(o->dir_fd, o->name, S_IFIFO, ret_stat);
+        return r == -ELOOP ? -EINVAL : r;
+}
+
+static int open_journal(Stream *s, const StreamOptions *o) {
+        _cleanup_(safe_closep) int path_fd = -EBADF;
+        struct stat st;
+        int r;
+
+        r = journal_check();
+        if (r == -ENOMEM || r == -ENOBUFS || r == -EMFILE || r == -ENFILE)
+                return r;
+        if (r < 0)
+                return -EOPNOTSUPP;
+
+        if (o->use == STREAM_RELAY)
+                return open_pipe(s, false, o);
+
+        if (isempty(o->name))
+                return -EINVAL;
+        if (mkfifoat(o->dir_fd, o->name, 0600) < 0 && errno != EEXIST)
+                return -errno;
+        path_fd = journal_fifo_find(o, &st);
+        if (path_fd < 0)
+                return path_fd;
+        s->dev = st.st_dev;
+        s->ino = st.st_ino;
+
+        r = open_output_ends(path_fd, &s->fd, &s->hold);
+        if (r < 0)
+                return r;
+        s->from = path_open(path_fd, O_RDONLY);
+        if (s->from < 0)
+                return s->from;
+        r = fd_set_blocking(s->fd, true);
+        if (r < 0)
+                return r;
+        return fd_give(s->fd, o);
+}
+
+static int open_kind(Stream *s, const Stream *before, const StreamOptions *o) {
+        /* Only nothing and a FIFO can be read from, or stand behind a terminal. */
+        if (s->kind != STREAM_NULL && s->kind != STREAM_FIFO && (!s->output || o->use == STREAM_TERMINAL))
+                return -EINVAL;
+
+        switch (s->kind) {
+        case STREAM_NULL:
+                return 0;
+        case STREAM_FIFO:
+                return open_fifo(s, before, o);
+        case STREAM_FILE:
+                return open_file(s, o);
+        case STREAM_JOURNAL:
+                return open_journal(s, o);
+        case STREAM_BINARY:
+                return open_pipe(s, true, o);
+        default:
+                return -EINVAL;
+        }
+}
+
+int stream_open(Stream *s, const char *uri, StreamKind kind, bool output, const StreamOptions *o) {
+        _cleanup_(stream_done) Stream opened = STREAM_INIT;
+        int r;
+
+        opened.kind = kind;
+        opened.output = output;
+        if (kind != STREAM_NULL) {
+                opened.uri = strdup(uri);
+                if (!opened.uri)
+                        return -ENOMEM;
+        }
+
+        r = open_kind(&opened, s, o);
+        if (r < 0)
+                return r;
+
+        stream_done(s);
+        *s = opened;
+        opened = STREAM_INIT;
         return 0;
 }
 
@@ -176,24 +403,24 @@ int stream_take_fd(Stream *s, int fd, bool output) {
         if (fd < 0)
                 return -EBADF;
 
-        *s = (Stream) {
-                .kind = STREAM_FD,
-                .fd = fd,
-                .hold = -EBADF,
-                .output = output,
-        };
+        stream_done(s);
+        s->kind = STREAM_FD;
+        s->fd = fd;
+        s->output = output;
         return 0;
 }
 
-int stream_reopen_hold(Stream *s) {
-        _cleanup_(safe_closep) int path_fd = -EBADF;
+int stream_reopen(Stream *s, const StreamOptions *o) {
+        _cleanup_(safe_closep) int path_fd = -EBADF, hold = -EBADF, from = -EBADF;
         struct stat st;
-        int hold;
 
-        if (s->kind != STREAM_FIFO || !s->path)
-                return -EINVAL;
+        if (s->kind == STREAM_FIFO)
+                path_fd = path_find(AT_FDCWD, s->uri, S_IFIFO, &st);
+        else if (s->kind == STREAM_JOURNAL && o->use == STREAM_DIRECT)
+                path_fd = journal_fifo_find(o, &st);
+        else
+                return 0; /* nothing of it can be opened again */
 
-        path_fd = fifo_find(s->path, &st);
         if (path_fd == -ELOOP || path_fd == -EINVAL)
                 return -ESTALE;
         if (path_fd < 0)
@@ -201,14 +428,25 @@ int stream_reopen_hold(Stream *s) {
         if (st.st_dev != s->dev || st.st_ino != s->ino)
                 return -ESTALE;
 
-        hold = fifo_open(path_fd, s->output ? O_RDWR : O_WRONLY);
+        hold = path_open(path_fd, s->output ? O_RDWR : O_WRONLY);
         if (hold < 0)
                 return hold;
+        if (s->kind == STREAM_JOURNAL) {
+                from = path_open(path_fd, O_RDONLY);
+                if (from < 0)
+                        return from;
+        }
 
         stream_close_hold(s);
-        s->hold = hold;
+        s->hold = TAKE_FD(hold);
+        if (from >= 0) {
+                safe_close(s->from);
+                s->from = TAKE_FD(from);
+        }
         return 0;
 }
+
+/* ---- closing ---- */
 
 void stream_release_child_end(Stream *s) {
         s->fd = safe_close(s->fd);
@@ -234,21 +472,21 @@ bool stream_has_unread(const Stream *s) {
 void stream_done(Stream *s) {
         stream_release_child_end(s);
         stream_close_hold(s);
-        free(s->path);
+        safe_close(s->from);
+        safe_close(s->to);
+        free(s->uri);
         *s = STREAM_INIT;
 }
 
 const char *stream_to_string(const Stream *s) {
-        if (s->kind == STREAM_FD)
-                return "fd";
-        return s->kind == STREAM_FIFO ? strempty(s->path) : "";
+        return s->kind == STREAM_FD ? "fd" : strempty(s->uri);
 }
 
 /* ---- draining ---- */
 
 typedef struct DrainStream {
         Stream *stream;
-        int unread; /* when we looked last */
+        int unread;            /* when we looked last */
         sd_event_source *read; /* inotify: somebody has read */
 } DrainStream;
 
@@ -361,8 +599,8 @@ int stream_drain_new(StreamDrain **ret, sd_event *event, Stream *streams, size_t
                 return 0;
         }
 
-        r = sd_event_add_time_relative(event, &d->timer, CLOCK_MONOTONIC, d->interval_usec, USEC_PER_MSEC, drain_on_timer,
-                                       d);
+        r = sd_event_add_time_relative(event, &d->timer, CLOCK_MONOTONIC, d->interval_usec, USEC_PER_MSEC,
+                                       drain_on_timer, d);
         if (r < 0)
                 return r;
 

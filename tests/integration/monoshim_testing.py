@@ -5,7 +5,9 @@ Environment:
   MONOSHIMD, MONOSHIM, FAKE_RUNTIME   absolute paths of the programs (default: beside the sources' top directory)
   MONOSHIMD_WRAPPER                   put before the daemon's command line, e.g. "valgrind -q --error-exitcode=99"
   MONOSHIM_TEST_SLOW=0                leave the long versions of the slow tests out
+  MONOSHIM_TEST_LARGE=1               run the large versions: more bytes, more rounds
   MONOSHIM_TEST_SOAK=N                lifecycles in test_soak.py
+  MONOSHIM_CRIU_DIR                   a directory with a "criu" that works here; $PATH is searched without it
   MONOSHIM_TEST_SCALE=N               multiplies every deadline (default 1; 10 under a wrapper, 4 with a sanitizer)
 
 Every process that a test starts, and every orphan of those, is a descendant of one "nursery" process: a child subreaper
@@ -14,10 +16,12 @@ that reaps at once, as a service manager would, and that kills what is left when
 
 import array
 import contextlib
+import copy
 import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import itertools
 import json
 import os
@@ -59,6 +63,7 @@ FAKE_RUNTIME = _program("FAKE_RUNTIME", "fake-runtime", "tests/fake-runtime", "b
 WRAPPER = shlex.split(os.environ.get("MONOSHIMD_WRAPPER", ""))
 VALGRIND = any("valgrind" in w for w in WRAPPER)
 SLOW = os.environ.get("MONOSHIM_TEST_SLOW", "1") != "0"
+LARGE = os.environ.get("MONOSHIM_TEST_LARGE", "0") not in ("", "0")
 
 
 def _has_sanitizer(path):
@@ -125,6 +130,13 @@ OPTION_SIGNATURES = {
     "NoNewKeyring": "b", "IoUid": "u", "IoGid": "u", "Terminal": "b", "ConsoleSize": "(qq)", "Stdin": "s", "Stdout": "s",
     "Stderr": "s", "Checkpoint": "s", "ParentCheckpoint": "s", "CriuWorkPath": "s", "Relay": "b", "Labels": "a{ss}",
 }
+CHECKPOINT_SIGNATURES = {
+    "Exit": "b", "OpenTcp": "b", "ExternalUnixSockets": "b", "Terminal": "b", "FileLocks": "b", "EmptyNamespaces": "as",
+    "WorkPath": "s", "ParentPath": "s",
+}
+SUBSCRIBE_SIGNATURES = {"Namespace": "s", "ContainerId": "s"}
+STATISTICS = {"CPUUsageUSec", "CPUUserUSec", "CPUSystemUSec", "MemoryCurrent", "MemoryPeak", "MemoryMax", "PidsCurrent",
+              "PidsMax", "IOReadBytes", "IOWriteBytes", "OOMKills"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -205,6 +217,13 @@ def command_line(pid):
 
 def describe(pids):
     return ["%d %s %s" % (p, read_stat(p), command_line(p)) for p in pids]
+
+
+def cpu_ticks(pid):
+    """User and system time that a process has used."""
+    with open("/proc/%d/stat" % pid) as f:
+        fields = f.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def rss_kib(pid):
@@ -432,13 +451,18 @@ def container_path(ns, id):
     return "%s/container/%s/%s" % (ROOT_PATH, path_encode(ns), path_encode(id))
 
 
+def exec_path(ns, id, exec_id):
+    return "%s/process/%s" % (container_path(ns, id), path_encode(exec_id))
+
+
 def plain(value):
     """Variants taken out of an a{sv}."""
     return {k: v[1] for k, v in value.items()}
 
 
-def options(**kw):
-    """The a{sv} of CreateContainer: each value gets the variant type of its key; files and FileDescriptors become 'h'."""
+def options(signatures=OPTION_SIGNATURES, **kw):
+    """An a{sv}, of CreateContainer and Exec if not said otherwise: each value gets the variant type of its key; files and
+    FileDescriptors become 'h'."""
     result = {}
     for key, value in kw.items():
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
@@ -446,7 +470,7 @@ def options(**kw):
         elif key in ("Stdin", "Stdout", "Stderr") and not isinstance(value, str):
             result[key] = ("h", value if isinstance(value, int) else value.fileno())
         else:
-            result[key] = (OPTION_SIGNATURES[key], value)
+            result[key] = (signatures[key], value)
     return result
 
 
@@ -659,19 +683,26 @@ class Client(DBusConnectionBase):
         names = {t: n for n, t in TOPICS.items()}
         return complete, [Event(names[topic], seq, ns, id, plain(data)) for seq, topic, _, ns, id, data in rows]
 
+    def subscribe(self, after=0, **opts):
+        """What SubscribeEvents brings, as a Subscription."""
+        fd, = self.manager("SubscribeEvents", "ta{sv}", after, options(SUBSCRIBE_SIGNATURES, **opts))
+        return Subscription(fd.to_raw_fd())
+
     def tree(self):
         return self.call(ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects")[0]
 
 
-class Container:
-    """What a client holds of one container: its path, and verbs."""
+class Process:
+    """What a client holds of one process: its path, and the verbs of org.monoshim1.Process."""
 
     def __init__(self, client, ns, id, path, pid):
         self.client, self.ns, self.id, self.path, self.pid = client, ns, id, path, pid
 
     def on(self, client):
-        """The same container seen through another connection."""
-        return Container(client, self.ns, self.id, self.path, self.pid)
+        """The same object seen through another connection."""
+        other = copy.copy(self)
+        other.client = client
+        return other
 
     def begin(self, member, signature="", *args, interface=PROCESS):
         return self.client.begin(self.path, interface, member, signature, *args)
@@ -680,7 +711,8 @@ class Container:
         return self.begin(member, signature, *args).result(timeout)
 
     def start(self, timeout=None):
-        return self.process("Start", timeout=timeout)[0]
+        self.pid = self.process("Start", timeout=timeout)[0]
+        return self.pid
 
     def kill(self, sig=signal.SIGKILL, all=False, timeout=None):
         assert self.process("Kill", "ub", int(sig), all, timeout=timeout) == ()
@@ -705,6 +737,91 @@ class Container:
     def status(self):
         return self.get("Status")
 
+    def resize(self, columns, rows):
+        assert self.process("ResizePty", "qq", columns, rows) == ()
+
+    def close_io(self):
+        assert self.process("CloseIO") == ()
+
+    def open_terminal(self):
+        """The terminal's master, as a Reader."""
+        return Reader(self.process("OpenTerminal")[0].to_raw_fd())
+
+    def open_pidfd(self):
+        """A raw descriptor."""
+        return self.process("OpenPidFD")[0].to_raw_fd()
+
+
+class Exec(Process):
+    """An exec'd process; 'id' is the exec id."""
+
+    def __init__(self, container, id, path):
+        super().__init__(container.client, container.ns, id, path, None)
+        self.container = container
+
+    def events(self, name=None):
+        """Those of its container that are about it."""
+        return [e for e in self.client.events(self.container.id, self.ns, name)
+                if self.id in (e.data.get("exec_id"), e.data.get("id"))]
+
+    def event_names(self):
+        return [e.name for e in self.events()]
+
+
+class Container(Process):
+    """A container, and its init."""
+
+    def verb(self, member, signature="", *args, timeout=None):
+        """A method of org.monoshim1.Container."""
+        return self.begin(member, signature, *args, interface=CONTAINER).result(timeout)
+
+    def pause(self):
+        assert self.verb("Pause") == ()
+
+    def resume(self):
+        assert self.verb("Resume") == ()
+
+    def begin_exec(self, exec_id, *args, spec=None, **opts):
+        """args: the program's; spec: the whole process object instead, or its text."""
+        text = spec if isinstance(spec, str) else json.dumps(process_spec(list(args)) if spec is None else spec)
+        return self.begin("Exec", "ssa{sv}", exec_id, text, options(**opts), interface=CONTAINER)
+
+    def exec(self, exec_id, *args, spec=None, timeout=None, **opts):
+        path, = self.begin_exec(exec_id, *args, spec=spec, **opts).result(timeout)
+        return Exec(self, exec_id, path)
+
+    def run(self, exec_id, *args, **opts):
+        """exec() and start()."""
+        e = self.exec(exec_id, *args, **opts)
+        e.start()
+        return e
+
+    def known_exec(self, exec_id):
+        return Exec(self, exec_id, exec_path(self.ns, self.id, exec_id))
+
+    def pids(self):
+        """{pid: exec id}"""
+        rows = self.verb("ListPids")[0]
+        result = dict(rows)
+        assert len(result) == len(rows), "a pid is listed twice: %r" % (rows,)
+        return result
+
+    def update(self, resources):
+        assert self.verb("Update", "s", resources if isinstance(resources, str) else json.dumps(resources)) == ()
+
+    def begin_checkpoint(self, image_path, **opts):
+        return self.begin("Checkpoint", "sa{sv}", str(image_path), options(CHECKPOINT_SIGNATURES, **opts), interface=CONTAINER)
+
+    def checkpoint(self, image_path, timeout=None, **opts):
+        assert self.begin_checkpoint(image_path, **opts).result(timeout) == ()
+
+    def stats(self):
+        """GetStats; every figure is of type t and has a name that is known."""
+        raw = self.verb("GetStats")[0]
+        assert set(raw) <= STATISTICS, raw
+        assert {v[0] for v in raw.values()} <= {"t"}, raw
+        return plain(raw)
+
     def events(self, name=None):
         return self.client.events(self.id, self.ns, name)
 
@@ -723,7 +840,9 @@ def rootfs():
     """A root file system with busybox, shared by all bundles of this test run."""
     global _rootfs
     if _rootfs is None:
-        _rootfs = os.path.join(tempfile.mkdtemp(prefix="msr."), "rootfs")
+        parent = tempfile.mkdtemp(prefix="msr.")
+        os.chmod(parent, 0o755)  # users of user namespaces have to come by
+        _rootfs = os.path.join(parent, "rootfs")
         populate_rootfs(_rootfs)
     return _rootfs
 
@@ -739,12 +858,20 @@ def populate_rootfs(path):
     os.chmod(path, 0o755)
     shutil.copy("/bin/busybox", os.path.join(path, "bin/busybox"))
     for applet in ("sh", "sleep", "true", "false", "echo", "cat", "printf", "test", "ls", "id", "head", "dd", "kill", "seq",
-                   "yes", "wc", "hostname", "touch", "mkfifo", "usleep"):
+                   "yes", "wc", "hostname", "touch", "mkfifo", "usleep", "stty", "tty", "sha256sum", "tail", "env", "mount",
+                   "mkdir", "sync", "nc", "stat"):
         os.symlink("busybox", os.path.join(path, "bin", applet))
 
 
 _serial = itertools.count(1)
 CGROUP_PREFIX = "mst%d-" % os.getpid()
+
+
+def process_spec(args, terminal=False, **more):
+    """An OCI process object."""
+    capabilities = ["CAP_KILL", "CAP_AUDIT_WRITE", "CAP_NET_BIND_SERVICE"]
+    return {"terminal": terminal, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/", "env": ["PATH=/bin", "TERM=dumb"],
+            "noNewPrivileges": True, "capabilities": {k: capabilities for k in ("bounding", "effective", "permitted")}, **more}
 
 
 def spec(args, pid_namespace="private", cgroup=None, root=None, terminal=False, extra_linux=None, **process):
@@ -755,19 +882,18 @@ def spec(args, pid_namespace="private", cgroup=None, root=None, terminal=False, 
     elif pid_namespace != "host":
         namespaces.append({"type": "pid", "path": pid_namespace})
     mounts = [{"destination": "/proc", "type": "proc", "source": "proc"},
-              {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]}]
+              {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+              {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+               "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]}]
     if pid_namespace == "host":
         mounts[0] = {"destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"]}
-    capabilities = ["CAP_KILL", "CAP_AUDIT_WRITE", "CAP_NET_BIND_SERVICE"]
     linux = {"cgroupsPath": cgroup or "/%s%d" % (CGROUP_PREFIX, next(_serial)),
              "resources": {"devices": [{"allow": False, "access": "rwm"}]},
              "namespaces": namespaces}
     linux.update(extra_linux or {})
     return {
         "ociVersion": "1.0.2",
-        "process": {"terminal": terminal, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/",
-                    "env": ["PATH=/bin", "TERM=dumb"], "noNewPrivileges": True,
-                    "capabilities": {k: capabilities for k in ("bounding", "effective", "permitted")}, **process},
+        "process": process_spec(args, terminal, **process),
         "root": {"path": root or rootfs(), "readonly": True},
         "hostname": "monoshim-test",
         "mounts": mounts,
@@ -787,28 +913,31 @@ def make_bundle(directory, args, own_rootfs=False, **kw):
     return directory
 
 
-class Fifo:
-    """A FIFO and this test's end of it."""
+class Reader:
+    """A descriptor to read from, and what has been read; of a terminal's master also to write to."""
 
-    def __init__(self, path):
-        self.path = str(path)
-        os.mkfifo(self.path, 0o600)
-        self.fd = None
+    def __init__(self, fd=None):
+        self.fd = fd
         self.data = b""
+        if fd is not None:
+            os.set_blocking(fd, False)
 
-    def __str__(self):
-        return self.path
+    def __del__(self):
+        self.close()
 
-    def open_reader(self):
-        assert self.fd is None
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        return self
+    def fileno(self):
+        return self.fd
 
-    def open_writer(self):
-        assert self.fd is None
-        self.fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.set_blocking(self.fd, True)
-        return self
+    def _read(self):
+        """What is there; None for nothing, b"" for the end, which for a terminal is EIO."""
+        try:
+            return os.read(self.fd, 65536)
+        except BlockingIOError:
+            return None
+        except OSError as e:
+            if e.errno == errno.EIO:
+                return b""
+            raise
 
     def close(self):
         if self.fd is not None:
@@ -825,9 +954,8 @@ class Fifo:
         while not condition(self.data):
             ready, _, _ = select.select([self.fd], [], [], max(deadline - time.monotonic(), 0))
             assert ready, "timed out reading %s; so far: %r" % (what, self.data[-200:])
-            try:
-                chunk = os.read(self.fd, 65536)
-            except BlockingIOError:
+            chunk = self._read()
+            if chunk is None:
                 continue
             assert chunk, "end of file before %s; read: %r" % (what, self.data[-200:])
             self.data += chunk
@@ -844,20 +972,132 @@ class Fifo:
         while True:
             ready, _, _ = select.select([self.fd], [], [], max(deadline - time.monotonic(), 0))
             assert ready, "no end-of-file; read so far: %d bytes, ending in %r" % (len(self.data), self.data[-200:])
-            try:
-                chunk = os.read(self.fd, 65536)
-            except BlockingIOError:
+            chunk = self._read()
+            if chunk is None:
                 continue
             if not chunk:
                 data, self.data = self.data, b""
                 return data
             self.data += chunk
 
+    def digest_to_end(self, timeout=None):
+        """(number of bytes, SHA-256) of everything up to end-of-file, which need not fit into memory; the deadline is for each
+        pause."""
+        size, sha = 0, hashlib.sha256()
+        while True:
+            assert select.select([self.fd], [], [], TIMEOUT if timeout is None else timeout)[0], "stuck after %d bytes" % size
+            chunk = self._read()
+            if chunk is None:
+                continue
+            if not chunk:
+                return size, sha.hexdigest()
+            size += len(chunk)
+            sha.update(chunk)
+
+    def read_available(self):
+        """What is there by now; b"" if nothing is."""
+        data, self.data = self.data + (self._read() or b""), b""
+        return data
+
+    def quiet(self, seconds=0.3):
+        """Nothing comes, neither data nor the end."""
+        return not self.data and not select.select([self.fd], [], [], seconds * max(1, SCALE / 2))[0]
+
     def unread(self):
         """Bytes that stand in the FIFO (needs a reader's descriptor)."""
         n = array.array("i", [0])
         fcntl.ioctl(self.fd, termios.FIONREAD, n)
         return n[0]
+
+
+class Fifo(Reader):
+    """A FIFO and this test's end of it."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = str(path)
+        os.mkfifo(self.path, 0o600)
+
+    def __str__(self):
+        return self.path
+
+    def open_reader(self):
+        assert self.fd is None
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return self
+
+    def open_writer(self):
+        assert self.fd is None
+        self.fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(self.fd, True)
+        return self
+
+
+class Subscription(Reader):
+    """The read end that SubscribeEvents returns: JSON texts in RFC 7464's frames."""
+
+    def record(self, timeout=None):
+        """The next record as a dictionary."""
+        text = self.read_line(timeout)
+        assert text.startswith(b"\x1e"), "no record separator: %r" % text[:80]
+        return json.loads(text[1:])
+
+    def records(self, count=None, last=None, timeout=None):
+        """'count' records, or those up to the first of topic 'last'."""
+        found = []
+        while (count is None or len(found) < count) and (last is None or not found or found[-1].get("topic") != last):
+            found.append(self.record(timeout))
+        return found
+
+
+class JournalSocket:
+    """A journald that only listens: the socket of the native protocol, below a directory that stands for /run."""
+
+    def __init__(self, run):
+        self.run = str(run)
+        os.makedirs(os.path.join(self.run, "systemd/journal"))
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.socket.bind(os.path.join(self.run, "systemd/journal/socket"))
+        self.socket.setblocking(False)
+        self.entries = []
+
+    def wrapper(self):
+        """Puts a daemon into a mount namespace where /run is this directory."""
+        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /run && exec "$@"', self.run]
+
+    @staticmethod
+    def parse(data):
+        entry = {}
+        while data:
+            line, _, data = data.partition(b"\n")
+            name, equals, value = line.partition(b"=")
+            if not equals:
+                size, = struct.unpack("<Q", data[:8])
+                value = data[8:8 + size]
+                assert data[8 + size:9 + size] == b"\n", "the binary field %r does not end with a newline" % name
+                data = data[9 + size:]
+            entry[name.decode()] = value
+        return entry
+
+    def receive(self):
+        """Takes in what has been sent; a large message comes as a descriptor. The socket's queue is short, so that whoever
+        sends needs a moment to fill it again."""
+        while select.select([self.socket], [], [], 0.02)[0]:
+            data, ancillary, _, _ = self.socket.recvmsg(1 << 20, socket.CMSG_SPACE(4))
+            for fd in FileDescriptor.from_ancdata(ancillary):
+                raw = fd.to_raw_fd()
+                data = os.pread(raw, os.fstat(raw).st_size, 0)
+                os.close(raw)
+            self.entries.append(self.parse(data))
+        return self.entries
+
+    def messages(self, container_id, **fields):
+        """The MESSAGE= of that container's entries which have these fields as well."""
+        return [e["MESSAGE"] for e in self.receive() if e.get("CONTAINER_ID") == container_id.encode() and
+                all(e.get(k) == v.encode() for k, v in fields.items())]
+
+    def close(self):
+        self.socket.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -901,7 +1141,8 @@ class Control:
 class Daemon:
     """One monoshimd with directories of its own, which survive its restarts."""
 
-    def __init__(self, directory, runtime="runc", bus="none", config=None, arguments=(), environment=None, runtime_root=None):
+    def __init__(self, directory, runtime="runc", bus="none", config=None, arguments=(), environment=None, runtime_root=None,
+                 wrapper=()):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         os.chmod(self.directory, 0o755)
@@ -916,6 +1157,7 @@ class Daemon:
         self.bus = bus
         self.arguments = list(arguments)
         self.environment = dict(environment or {})
+        self.wrapper = list(wrapper)
         self.pid = None
         self.notifications = []
         self.clients = []
@@ -928,9 +1170,10 @@ class Daemon:
             f.write("[Manager]\n" + "".join("%s=%s\n" % i for i in settings.items()))
 
     def command(self):
-        return WRAPPER + [MONOSHIMD, "--bus=" + self.bus, "--listen=" + self.socket, "--state=" + self.state,
-                          "--root=" + self.root, "--runtime=" + self.runtime, "--runtime-root=" + self.runtime_root,
-                          "--config=" + self.config, "--log-level=debug"] + self.arguments
+        return self.wrapper + WRAPPER + [MONOSHIMD, "--bus=" + self.bus, "--listen=" + self.socket,
+                                         "--state=" + self.state, "--root=" + self.root, "--runtime=" + self.runtime,
+                                         "--runtime-root=" + self.runtime_root, "--config=" + self.config,
+                                         "--log-level=debug"] + self.arguments
 
     def start(self, timeout=None, wait=True):
         """Starts it and waits for READY=1, or for its end."""
@@ -1256,7 +1499,8 @@ def as_user(uid, function, *args):
 def check_event_invariants(events, allow_open=False):
     """The order and number of a complete list of events, whoever the containers are (each life of an id is told apart by
     TaskCreate): create, start, exit, delete, each at most once and in this order; never an exit before its start; everything
-    that was created exits, and exits once; the same pid, status and time in exit and delete; sequence numbers only grow."""
+    that was created exits, and exits once; the same pid, status and time in exit and delete; an exec is added, started and
+    exits in this order, exits once if it was started, and before the init; sequence numbers only grow."""
     numbers = [e.sequence for e in events]
     assert numbers == sorted(set(numbers)), "sequence numbers do not grow: %s" % numbers
     open_lives = {}
@@ -1265,17 +1509,34 @@ def check_event_invariants(events, allow_open=False):
         life = open_lives.get(key)
         if e.name == "TaskCreate":
             assert life is None, "created twice: %r" % e
-            open_lives[key] = {"pid": e.pid, "start": None, "exit": None}
+            open_lives[key] = {"pid": e.pid, "restored": bool(e.checkpoint), "start": None, "exit": None, "execs": {}}
             continue
         assert life is not None, "an event of no container: %r" % e
         if e.name == "TaskStart":
             assert life["start"] is None, "started twice: %r" % e
             assert life["exit"] is None, "started after its exit: %r" % e
+            if life["restored"]:  # a checkpoint has no process before it is started
+                assert life["pid"] == 0, e
+                life["pid"] = e.pid
             assert e.pid == life["pid"], e
             life["start"] = e
-        elif e.name == "TaskExit" and e.data["id"] == e.id:
+        elif e.name == "TaskExecAdded":
+            assert life["execs"].get(e.exec_id) != "started", "added while it runs: %r" % e
+            assert life["exit"] is None, "added to a container that has exited: %r" % e
+            life["execs"][e.exec_id] = "added"
+        elif e.name == "TaskExecStarted":
+            assert life["execs"].get(e.exec_id) == "added", "started without being added, or again: %r" % e
+            assert life["exit"] is None, "started in a container that has exited: %r" % e
+            life["execs"][e.exec_id] = "started"
+        elif e.name == "TaskExit" and e.data["id"] != e.id:
+            assert life["execs"].get(e.data["id"]) == "started", "the exit of an exec that does not run: %r" % e
+            assert life["exit"] is None, "an exec's exit after the init's: %r" % e
+            life["execs"][e.data["id"]] = "exited"
+        elif e.name == "TaskExit":
             assert life["exit"] is None, "exited twice: %r and %r" % (life["exit"], e)
             assert e.pid == life["pid"], e
+            left = [x for x, state in life["execs"].items() if state == "started"]
+            assert not left, "the init exits before its execs %s: %r" % (left, e)
             life["exit"] = e
         elif e.name == "TaskDelete":
             assert life["exit"] is not None, "deleted without an exit: %r" % e

@@ -18,7 +18,8 @@ import pytest
 import monoshim_testing as t
 from monoshim_testing import CONTAINER, FAKE_RUNTIME, MANAGER, MONOSHIM, PROCESS
 
-VERBS = ["run", "create", "start", "kill", "stop", "delete", "wait", "list", "inspect", "events", "help"]
+VERBS = ["run", "exec", "attach", "create", "start", "kill", "stop", "pause", "resume", "update", "delete", "wait",
+         "checkpoint", "restore", "list", "inspect", "ps", "stats", "events", "help"]
 
 
 class Shell:

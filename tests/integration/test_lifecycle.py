@@ -690,44 +690,6 @@ def test_a_second_create_of_a_live_id_is_refused_and_disturbs_nothing(daemon, cl
     assert c.event_names() == ["TaskCreate", "TaskStart", "TaskExit", "TaskDelete"]
 
 
-NOT_YET = [
-    ("Pause", CONTAINER, "", ()),
-    ("Resume", CONTAINER, "", ()),
-    ("Exec", CONTAINER, "ssa{sv}", ("e1", "{}", {})),
-    ("ListPids", CONTAINER, "", ()),
-    ("Update", CONTAINER, "s", ("{}",)),
-    ("Checkpoint", CONTAINER, "sa{sv}", ("/tmp/nowhere", {})),
-    ("GetStats", CONTAINER, "", ()),
-]
-
-
-@pytest.mark.parametrize("member, interface, signature, args", NOT_YET)
-def test_members_that_are_not_there_yet_say_so_and_harm_nothing(client, bundle, member, interface, signature, args):
-    """Delete a line of NOT_YET when the member comes."""
-    c = client.create("c1", bundle("sleep", "1000"))
-    c.start()
-    with refused("NotSupported"):
-        c.begin(member, signature, *args, interface=interface).result()
-    assert c.status == "running"
-    c.end()
-
-
-def test_subscribe_events_is_not_there_yet(client):
-    with refused("NotSupported"):
-        client.manager("SubscribeEvents", "ta{sv}", 0, {})
-
-
-@pytest.mark.parametrize("opts", [{"ParentCheckpoint": "/tmp"}, {"Terminal": True}, {"Relay": True},
-                                  {"Checkpoint": "/tmp"}, {"Rootfs": [("tmpfs", "tmpfs", "", ["ro"])]},
-                                  {"Stdout": "file:///tmp/never-made"}, {"Stdout": "journal:x"}, {"Stdout": "binary:///bin/true"}])
-def test_options_that_are_known_but_not_there_yet_are_not_supported(daemon, client, bundle, opts):
-    with refused("NotSupported"):
-        client.create("c1", bundle("true"), **opts)
-    assert client.list() == {}
-    assert client.event_names() == []
-    client.create("c1", bundle("true")).delete()
-
-
 def test_the_defaults_of_new_options_are_accepted(client, bundle):
     """Saying explicitly what is the default anyway is no use of a feature."""
     c = client.create("c1", bundle("true"), Terminal=False, Relay=False, Stdin="", Stdout="", Stderr="", Rootfs=[],

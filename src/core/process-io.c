@@ -1,0 +1,707 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A process's standard streams. */
+
+#include "core/process-io.h"
+#include "core/container.h"
+#include "core/operation.h"
+#include "host/console.h"
+#include "host/journal.h"
+#include "host/logger.h"
+#include "host/pump.h"
+#include "util/file.h"
+#include "util/log.h"
+#include "util/text.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <syslog.h>
+
+/* How long a logger may go on after the process has been deleted, before it is asked to end. */
+#define LOGGER_GRACE_USEC (2 * USEC_PER_SEC)
+
+static const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
+static const char *const stream_files[3] = { "stdin", "stdout", "stderr" };
+
+/* Only for a process whose bytes we move, or that has loggers; most have none of it. */
+struct ProcessIo {
+        Console console; /* while the runtime runs */
+        int master;      /* of the terminal */
+        Pump *pumps[3];
+        JournalStream *journals[3];
+        Logger *loggers[3]; /* [1]: of stdout, and of stderr if that names the same */
+
+        Operation *operation; /* waits for the loggers to be ready */
+        ProcessIoThen then;
+        unsigned n_unready;
+        bool draining; /* the process has ended */
+        sd_event_source *drain_timer;
+};
+
+static ProcessIo *process_get_io(Process *p) {
+        if (p->io)
+                return p->io;
+
+        p->io = malloc(sizeof(*p->io));
+        if (p->io)
+                *p->io = (ProcessIo) { .console = CONSOLE_INIT, .master = -EBADF };
+        return p->io;
+}
+
+/* ---- opening ---- */
+
+static StreamUse stream_use(const Process *p, StreamKind kind) {
+        if (p->terminal)
+                return STREAM_TERMINAL;
+        return p->relay && (kind == STREAM_FIFO || kind == STREAM_FILE) ? STREAM_RELAY : STREAM_DIRECT;
+}
+
+static bool stream_is_open(const Stream *s) {
+        return s->fd >= 0 || s->from >= 0 || s->to >= 0;
+}
+
+static int stream_refuse(Failure *failure, size_t i, const char *uri, StreamKind kind, int error) {
+        const char *what = kind == STREAM_FIFO ? "FIFO" : "file";
+
+        switch (error) {
+        case -ENOENT:
+                return failure_set(failure, FAILURE_NOT_FOUND,
+                                   kind == STREAM_FILE ? "%s: the folder of %s %s does not exist: not found"
+                                                       : "%s: %s %s does not exist: not found",
+                                   stream_options[i], what, uri);
+        case -EINVAL:
+        case -ELOOP:
+        case -ENOTDIR:
+        case -EISDIR:
+        case -ENAMETOOLONG:
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s is not a %s: invalid argument",
+                                   stream_options[i], uri, what);
+        case -ESTALE:
+                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
+                                   "%s: %s is another FIFO now than when it was named: failed precondition",
+                                   stream_options[i], uri);
+        case -EOPNOTSUPP:
+                return failure_set(failure, FAILURE_NOT_SUPPORTED,
+                                   "%s: there is no journal here to write to (" JOURNAL_SOCKET ")",
+                                   stream_options[i]);
+        default:
+                return failure_set_errno(failure, error, "%s: failed to open %s: %m", stream_options[i], uri);
+        }
+}
+
+static int process_take_descriptor(Process *p, size_t i, int client_fd, Failure *failure) {
+        int fd, r;
+
+        if (p->terminal)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: with a terminal it can only be a FIFO, not a descriptor: invalid argument",
+                                   stream_options[i]);
+
+        fd = fcntl(client_fd, F_DUPFD_CLOEXEC, 3);
+        r = fd < 0 ? -errno : stream_take_fd(&p->streams[i], fd, i != STDIN_FILENO);
+        if (r < 0) {
+                safe_close(fd);
+                return failure_set_errno(failure, r, "%s: failed to take the descriptor over: %m", stream_options[i]);
+        }
+        return 0;
+}
+
+static int process_check_terminal(size_t i, StreamKind kind, Failure *failure) {
+        if (i == STDERR_FILENO)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "Stderr: must be empty with a terminal, which has only one output: "
+                                   "invalid argument");
+        if (kind != STREAM_FIFO)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: with a terminal it can only be a FIFO: invalid argument", stream_options[i]);
+        return 0;
+}
+
+/* The journal's FIFOs and the loggers' pipes are made when the runtime is about to be run. */
+static int process_name_stream(Process *p, size_t i, const char *uri, StreamKind kind, Failure *failure) {
+        Stream *s = &p->streams[i];
+
+        if (kind == STREAM_JOURNAL && journal_check() < 0)
+                return stream_refuse(failure, i, uri, kind, -EOPNOTSUPP);
+
+        s->uri = strdup(uri);
+        if (!s->uri)
+                return failure_set_errno(failure, ENOMEM, "%s: %m", stream_options[i]);
+        s->kind = kind;
+        s->output = true;
+        return 0;
+}
+
+static int process_open_stream(Process *p, size_t i, const StreamRequest *q, Failure *failure) {
+        StreamOptions o = { .uid = p->io_uid, .gid = p->io_gid, .dir_fd = -EBADF };
+        bool output = i != STDIN_FILENO;
+        _cleanup_(freep) char *reason = NULL;
+        StreamKind kind;
+        int r;
+
+        if (q->fd >= 0)
+                return process_take_descriptor(p, i, q->fd, failure);
+
+        r = stream_parse(strempty(q->uri), output, &kind, &reason);
+        if (r == -ENOMEM)
+                return failure_set_errno(failure, r, "%s: %m", stream_options[i]);
+        if (r < 0)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT, "%s: %s: invalid argument", stream_options[i],
+                                   strempty(reason));
+        if (kind == STREAM_NULL)
+                return 0;
+        if (p->terminal) {
+                r = process_check_terminal(i, kind, failure);
+                if (r < 0)
+                        return r;
+        }
+        if (kind == STREAM_JOURNAL || kind == STREAM_BINARY)
+                return process_name_stream(p, i, q->uri, kind, failure);
+
+        o.use = stream_use(p, kind);
+        r = stream_open(&p->streams[i], q->uri, kind, output, &o);
+        return r < 0 ? stream_refuse(failure, i, q->uri, kind, r) : 0;
+}
+
+int process_open_streams(Process *p, const StreamRequest requests[3], Failure *failure) {
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                r = process_open_stream(p, i, &requests[i], failure);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* The folder of a process's files, and the name of one of them in it. */
+static int process_open_folder(const Process *p) {
+        _cleanup_(safe_closep) int fd = container_open_state_directory(p->container);
+
+        if (fd < 0 || process_is_init(p))
+                return TAKE_FD(fd);
+        return file_open_beneath(fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static char *process_file_name(const Process *p, const char *kind) {
+        return process_is_init(p) ? strdup(kind) : strdup_printf("%s.%s", p->id, kind);
+}
+
+/* Opens again what is named but not open. */
+static int process_open_rest(Process *p, size_t i, Failure *failure) {
+        _cleanup_(safe_closep) int dir_fd = -EBADF;
+        _cleanup_(freep) char *name = NULL, *uri = NULL;
+        Stream *s = &p->streams[i];
+        StreamOptions o;
+        int r;
+
+        if (s->kind == STREAM_NULL || stream_is_open(s))
+                return 0;
+        if (s->kind == STREAM_FD)
+                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
+                                   "%s: the descriptor was lost when monoshimd was restarted; delete the process and "
+                                   "make it again: failed precondition",
+                                   stream_options[i]);
+
+        dir_fd = process_open_folder(p);
+        name = process_file_name(p, stream_files[i]);
+        uri = strdup(s->uri);
+        if (dir_fd < 0 || !name || !uri)
+                return failure_set_errno(failure, dir_fd < 0 ? dir_fd : ENOMEM, "%s: failed to open %s: %m",
+                                         stream_options[i], s->uri);
+
+        o = (StreamOptions) {
+                .use = stream_use(p, s->kind),
+                .uid = p->io_uid,
+                .gid = p->io_gid,
+                .dir_fd = dir_fd,
+                .name = name,
+        };
+        r = stream_open(s, uri, s->kind, i != STDIN_FILENO, &o);
+        if (r < 0)
+                return stream_refuse(failure, i, uri, s->kind, r);
+        if (i == STDIN_FILENO && p->stdin_closed)
+                stream_close_hold(s);
+        return 0;
+}
+
+/* ---- loggers ---- */
+
+static void process_on_pumped(void *userdata, int error);
+
+/* Its logger has died: what the process still writes is read and thrown away, so that it is not held up. */
+static void process_discard(Process *p, size_t i) {
+        _cleanup_(safe_closep) int from = TAKE_FD(p->streams[i].from), to = -EBADF;
+        int r;
+
+        if (from < 0 || p->io->pumps[i])
+                return;
+
+        to = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        r = to < 0 ? -errno
+                   : pump_new(&p->io->pumps[i], p->container->services->event, PRIORITY_STREAM, from, to, 0,
+                              stream_files[i], process_on_pumped, p);
+        if (r < 0) {
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to read what process %s writes for nobody: %m", p->id);
+                return;
+        }
+        TAKE_FD(from);
+        TAKE_FD(to);
+}
+
+static bool logger_has_both(const Process *p) {
+        return p->streams[1].kind == STREAM_BINARY && p->streams[2].kind == STREAM_BINARY &&
+               streq(p->streams[1].uri, p->streams[2].uri);
+}
+
+static void process_log_dead_logger(const Process *p, size_t i, int wait_status) {
+        _cleanup_(freep) char *how = NULL;
+
+        if (wait_status < 0) /* one that was taken back after a restart */
+                how = strdup("unknown");
+        else
+                how = strdup_printf("%u", exit_status_from_wait(wait_status));
+
+        (void) container_log(p->container, LOG_WARNING, 0,
+                             "The logger %s of process %s has ended (status %s); what the process writes from now on is "
+                             "lost.",
+                             p->streams[i].uri, p->id, strempty(how));
+}
+
+static void process_on_logger_exited(void *userdata, int wait_status) {
+        Process *p = userdata;
+
+        for (size_t i = 1; i < 3; i++) {
+                if (!p->io->loggers[i] || logger_get_pid(p->io->loggers[i]) > 0)
+                        continue;
+
+                p->io->loggers[i] = logger_free(p->io->loggers[i]);
+                if (!p->exited)
+                        process_log_dead_logger(p, i, wait_status);
+                process_discard(p, i);
+                if (i == 1 && logger_has_both(p))
+                        process_discard(p, 2);
+        }
+}
+
+static void process_on_logger_ready(void *userdata, int error, const char *text) {
+        Process *p = userdata;
+        ProcessIo *io = p->io;
+        Operation *op = io->operation;
+
+        if (!op) /* another logger has failed before */
+                return;
+        if (error < 0)
+                (void) failure_set(&op->failure,
+                                   error == -ETIMEDOUT ? FAILURE_DEADLINE_EXCEEDED : FAILURE_RUNTIME_FAILED,
+                                   "failed to start the logging binary: %s", text);
+
+        io->n_unready--;
+        if (io->n_unready > 0 && error == 0)
+                return;
+
+        io->operation = NULL;
+        io->then(op);
+}
+
+static int process_start_logger(Process *p, size_t i, Failure *failure) {
+        const Services *s = p->container->services;
+        LoggerParameters q = {
+                .uri = p->streams[i].uri,
+                .ns = container_get_namespace(p->container),
+                .container_id = p->container->id,
+                .output = i == 1 ? p->streams[1].from : -EBADF,
+                .error = i == 2 || logger_has_both(p) ? p->streams[2].from : -EBADF,
+                .timeout_usec = *s->runtime_timeout_usec,
+        };
+        int r;
+
+        r = logger_new(&p->io->loggers[i], s->event, s->reaper, &q, process_on_logger_ready, p);
+        if (r == -ENOENT || r == -ENOTDIR)
+                return failure_set(failure, FAILURE_NOT_FOUND, "%s: failed to start binary process: %s: not found",
+                                   stream_options[i], q.uri);
+        if (r == -EACCES || r == -ENOEXEC)
+                return failure_set(failure, FAILURE_INVALID_ARGUMENT,
+                                   "%s: failed to start binary process: %s is no program that can be run: "
+                                   "invalid argument",
+                                   stream_options[i], q.uri);
+        if (r < 0)
+                return failure_set_errno(failure, r, "%s: failed to start binary process: %m", stream_options[i]);
+
+        logger_set_on_exited(p->io->loggers[i], process_on_logger_exited, p);
+        p->io->n_unready++;
+        return 0;
+}
+
+pid_t process_get_logger(const Process *p, size_t i, uint64_t *ret_start_time) {
+        const Logger *l = p->io ? p->io->loggers[i] : NULL;
+
+        *ret_start_time = l ? logger_get_start_time(l) : 0;
+        return l ? logger_get_pid(l) : 0;
+}
+
+int process_adopt_logger(Process *p, size_t i, pid_t pid, uint64_t start_time) {
+        int r;
+
+        if (!process_get_io(p))
+                return -ENOMEM;
+
+        r = logger_adopt(&p->io->loggers[i], p->container->services->event, pid, start_time);
+        return r == -ESRCH ? 0 : r;
+}
+
+static void process_stop_loggers(Process *p) {
+        if (!p->io)
+                return;
+
+        p->io->operation = NULL;
+        p->io->n_unready = 0;
+        for (size_t i = 1; i < 3; i++)
+                p->io->loggers[i] = logger_stop(p->io->loggers[i], LOGGER_GRACE_USEC);
+}
+
+/* ---- before and after the runtime ---- */
+
+int process_prepare_io(Process *p, Operation *op, ProcessIoThen then, Failure *failure) {
+        bool has_loggers = false;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                r = process_open_rest(p, i, failure);
+                if (r < 0)
+                        return r;
+                has_loggers = has_loggers || p->streams[i].kind == STREAM_BINARY;
+        }
+        if (!p->terminal && !has_loggers)
+                return 1;
+
+        if (!process_get_io(p))
+                return failure_set_errno(failure, ENOMEM, "Failed to prepare the streams: %m");
+        if (p->terminal) {
+                r = console_open(&p->io->console, p->container->services->console_fd);
+                if (r < 0)
+                        return failure_set_errno(failure, r, "failed to create OCI runtime console socket: %m");
+        }
+        for (size_t i = 1; i < 3 && has_loggers; i++) {
+                if (p->streams[i].kind != STREAM_BINARY || (i == 2 && logger_has_both(p)))
+                        continue;
+                r = process_start_logger(p, i, failure);
+                if (r < 0) {
+                        process_stop_loggers(p);
+                        return r;
+                }
+        }
+        if (p->io->n_unready == 0)
+                return 1;
+
+        p->io->operation = op;
+        p->io->then = then;
+        return 0;
+}
+
+void process_get_stdio(const Process *p, int ret[3]) {
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+                ret[i] = p->terminal ? -EBADF : p->streams[i].fd;
+}
+
+const char *process_get_console_socket(const Process *p) {
+        return p->terminal && p->io ? p->io->console.path : NULL;
+}
+
+static void process_on_moved(Process *p);
+
+static void process_on_pumped(void *userdata, int error) {
+        process_on_moved(userdata);
+}
+
+static void process_on_journaled(void *userdata) {
+        process_on_moved(userdata);
+}
+
+/* One of them is done: which, its own callback does not say, but it has nothing left to do, and the end of the input is
+ * the only time for that. */
+static int process_add_pump(Process *p, size_t i, int *from, int *to, PumpFlags flags) {
+        _cleanup_(freep) char *name = NULL;
+        int r;
+
+        name = strdup_printf("%s of process %s of container %s/%s", stream_files[i], p->id,
+                             container_get_namespace(p->container), p->container->id);
+        if (!name)
+                return -ENOMEM;
+
+        r = pump_new(&p->io->pumps[i], p->container->services->event, PRIORITY_STREAM, *from, *to, flags, name,
+                     process_on_pumped, p);
+        if (r < 0)
+                return r;
+        TAKE_FD(*from);
+        TAKE_FD(*to);
+        return 0;
+}
+
+static int process_begin_terminal(Process *p) {
+        _cleanup_(safe_closep) int in = -EBADF, out = -EBADF;
+        Stream *s = p->streams;
+        int r;
+
+        if (s[0].from >= 0) {
+                in = fcntl(p->io->master, F_DUPFD_CLOEXEC, 3);
+                r = in < 0 ? -errno : process_add_pump(p, 0, &s[0].from, &in, PUMP_TO_TERMINAL);
+                if (r < 0)
+                        return r;
+        }
+        if (s[1].to >= 0) {
+                out = fcntl(p->io->master, F_DUPFD_CLOEXEC, 3);
+                r = out < 0 ? -errno : process_add_pump(p, 1, &out, &s[1].to, PUMP_FROM_TERMINAL);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int process_begin_journal(Process *p, size_t i) {
+        const char *uri = p->streams[i].uri;
+        const char *identifier = strchr(uri, ':') + 1;
+        JournalFields f = {
+                .identifier = identifier[0] ? identifier : p->container->id,
+                .ns = container_get_namespace(p->container),
+                .container_id = p->container->id,
+                .exec_id = process_is_init(p) ? NULL : p->id,
+                .priority = i == STDERR_FILENO ? LOG_ERR : LOG_INFO,
+        };
+        int r;
+
+        r = journal_stream_new(&p->io->journals[i], p->container->services->event, PRIORITY_STREAM,
+                               p->streams[i].from, &f, process_on_journaled, p);
+        if (r >= 0)
+                TAKE_FD(p->streams[i].from);
+        return r;
+}
+
+/* What is moved by us, other than between a terminal and its FIFOs. */
+static int process_begin_stream(Process *p, size_t i) {
+        Stream *s = &p->streams[i];
+
+        if (s->kind == STREAM_JOURNAL && s->from >= 0)
+                return process_get_io(p) ? process_begin_journal(p, i) : -ENOMEM;
+        if (s->from >= 0 && s->to >= 0)
+                return process_get_io(p) ? process_add_pump(p, i, &s->from, &s->to, PUMP_SPLICE) : -ENOMEM;
+        return 0;
+}
+
+int process_begin_io(Process *p, Failure *failure) {
+        int r = 0;
+
+        if (p->terminal) {
+                p->io->master = console_receive(&p->io->console);
+                if (p->io->master < 0)
+                        return failure_set(failure, FAILURE_RUNTIME_FAILED, "failed to retrieve console master: %s",
+                                           strerror(-p->io->master));
+                console_done(&p->io->console);
+                if (p->columns > 0 || p->rows > 0)
+                        (void) console_resize(p->io->master, p->columns, p->rows);
+
+                r = process_begin_terminal(p);
+                if (r < 0)
+                        return failure_set_errno(failure, r, "failed to start console copy: %m");
+                return 0;
+        }
+
+        for (size_t i = 0; i < ELEMENTSOF(p->streams) && r >= 0; i++)
+                r = process_begin_stream(p, i);
+        if (r < 0)
+                return failure_set_errno(failure, r, "failed to start io pipe copy: %m");
+        return 0;
+}
+
+void process_cancel_io(Process *p) {
+        if (!p->io)
+                return;
+
+        console_done(&p->io->console);
+        process_stop_loggers(p);
+}
+
+void process_release_child_ends(Process *p) {
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+                stream_release_child_end(&p->streams[i]);
+}
+
+void process_reopen_io(Process *p) {
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                _cleanup_(freep) char *name = process_file_name(p, stream_files[i]);
+                _cleanup_(safe_closep) int dir_fd = -EBADF;
+                Stream *s = &p->streams[i];
+                StreamOptions o;
+                int r;
+
+                if ((s->kind != STREAM_FIFO && s->kind != STREAM_JOURNAL) || p->terminal || p->relay ||
+                    (i == STDIN_FILENO && p->stdin_closed))
+                        continue;
+
+                dir_fd = process_open_folder(p);
+                o = (StreamOptions) { .uid = (uid_t) -1, .gid = (gid_t) -1, .dir_fd = dir_fd, .name = name };
+                r = stream_reopen(s, &o);
+                if (r >= 0)
+                        r = process_begin_stream(p, i);
+                if (r < 0 && r != -ENXIO)
+                        (void) container_log(p->container, LOG_WARNING, r,
+                                             "Failed to take back %s of process %s, going on without it: %m", s->uri,
+                                             p->id);
+        }
+
+        if (p->terminal || p->relay)
+                (void) container_log(p->container, LOG_WARNING, 0,
+                                     "The %s of process %s was lost when monoshimd ended.",
+                                     p->terminal ? "terminal" : "relay", p->id);
+}
+
+/* ---- the terminal ---- */
+
+int process_get_terminal(const Process *p) {
+        return p->io && p->io->master >= 0 ? p->io->master : -ENXIO;
+}
+
+int process_resize(Process *p, uint16_t columns, uint16_t rows) {
+        int master;
+
+        if (!p->terminal)
+                return -EOPNOTSUPP;
+
+        p->columns = columns;
+        p->rows = rows;
+        master = process_get_terminal(p);
+        if (master >= 0)
+                return console_resize(master, columns, rows);
+        return p->state == PROCESS_CREATED || p->state == PROCESS_CREATED_CHECKPOINT ? 0 : -ENXIO;
+}
+
+/* ---- the end ---- */
+
+void process_close_stdin(Process *p) {
+        p->stdin_closed = true;
+        stream_close_hold(&p->streams[STDIN_FILENO]);
+}
+
+bool process_io_is_drained(const Process *p) {
+        const ProcessIo *io = p->io;
+
+        return !io || (!io->pumps[1] && !io->pumps[2] && !io->journals[1] && !io->journals[2]);
+}
+
+static void process_on_drained(void *userdata) {
+        Process *p = userdata;
+
+        p->drain = stream_drain_free(p->drain);
+}
+
+/* All is in the FIFOs now; there it waits for readers. */
+static void process_drain_fifos(Process *p) {
+        int r;
+
+        if (p->drain)
+                return;
+
+        r = stream_drain_new(&p->drain, p->container->services->event, p->streams + STDOUT_FILENO, 2,
+                             process_on_drained, p);
+        if (r < 0) {
+                /* Without the timer a waiting reader would never see the end; what nobody has read yet is the lesser
+                 * loss. */
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to watch the output FIFOs after the exit, closing them: %m");
+                stream_close_hold(&p->streams[STDOUT_FILENO]);
+                stream_close_hold(&p->streams[STDERR_FILENO]);
+        }
+}
+
+static void process_on_moved(Process *p) {
+        ProcessIo *io = p->io;
+
+        for (size_t i = 0; i < 3; i++) {
+                if (io->pumps[i] && pump_is_done(io->pumps[i]))
+                        io->pumps[i] = pump_free(io->pumps[i]);
+                if (io->journals[i] && journal_stream_is_done(io->journals[i]))
+                        io->journals[i] = journal_stream_free(io->journals[i]);
+        }
+
+        if (!io->draining || !process_io_is_drained(p))
+                return;
+
+        process_drain_fifos(p);
+        process_dispatch(p); /* a delete may wait for this */
+}
+
+static void process_finish_moving(Process *p) {
+        ProcessIo *io = p->io;
+        int r = 0;
+
+        for (size_t i = 1; i < 3; i++) {
+                if (io->pumps[i] && (r = pump_finish(io->pumps[i])) < 0)
+                        io->pumps[i] = pump_free(io->pumps[i]);
+                if (io->journals[i] && (r = journal_stream_finish(io->journals[i])) < 0)
+                        io->journals[i] = journal_stream_free(io->journals[i]);
+        }
+        if (r < 0)
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to move what is left of the output of process %s: %m", p->id);
+}
+
+static int process_on_drain_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
+        Process *p = userdata;
+
+        p->io->drain_timer = sd_event_source_disable_unref(p->io->drain_timer);
+        process_finish_moving(p);
+        process_on_moved(p);
+        return 0;
+}
+
+void process_drain_io(Process *p) {
+        ProcessIo *io = p->io;
+        bool has_pipes = io && !p->terminal && (io->pumps[1] || io->pumps[2]);
+
+        process_close_stdin(p);
+        if (io) {
+                io->draining = true;
+                io->pumps[0] = pump_free(io->pumps[0]);
+
+                /* A relay's pipe may have been inherited, and has an end of its own when its last writer has gone; who
+                 * still writes then, does so for as long as a delete would wait. */
+                if (!has_pipes || sd_event_add_time_relative(p->container->services->event, &io->drain_timer,
+                                                             CLOCK_MONOTONIC, PROCESS_DRAIN_USEC, 0,
+                                                             process_on_drain_overdue, p) < 0)
+                        process_finish_moving(p);
+        }
+        if (process_io_is_drained(p))
+                process_drain_fifos(p);
+}
+
+void process_release_io(Process *p) {
+        p->drain = stream_drain_free(p->drain);
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                Stream *s = &p->streams[i];
+
+                stream_release_child_end(s);
+                stream_close_hold(s);
+                s->from = safe_close(s->from);
+                s->to = safe_close(s->to);
+        }
+        process_stop_loggers(p);
+        process_free_io(p);
+}
+
+void process_free_io(Process *p) {
+        ProcessIo *io = p->io;
+
+        p->drain = stream_drain_free(p->drain);
+        if (!io)
+                return;
+
+        sd_event_source_disable_unref(io->drain_timer);
+        for (size_t i = 0; i < 3; i++) {
+                (void) pump_free(io->pumps[i]);
+                (void) journal_stream_free(io->journals[i]);
+                (void) logger_free(io->loggers[i]);
+        }
+        console_done(&io->console);
+        safe_close(io->master);
+        p->io = mfree(io);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A process's standard streams, from what a client named to what is closed in the end: opening, the terminal, the
+ * pumps between that and FIFOs, relays, the journal, logger processes. */
+
+#include "core/failure.h"
+#include "core/process.h"
+
+typedef struct StreamRequest {
+        const char *uri; /* as the client wrote it; NULL or "" for none */
+        int fd;          /* or this very descriptor, which stays the caller's; negative for none */
+} StreamRequest;
+
+/* Checks what a client named, and opens it, save what takes the process's own folder or a logger: that is left to
+ * process_prepare_io(). p->terminal, relay, io_uid and io_gid are set. A failure names the option. */
+int process_open_streams(Process *p, const StreamRequest requests[3], Failure *failure);
+
+/* Before the runtime is run: opens what is not open (after a restart, or an earlier try), makes the console socket,
+ * starts the loggers. Returns 1 when all is ready now; 0 when then() will be called from the loop, with a failure or
+ * not; -errno with *failure. */
+typedef void (*ProcessIoThen)(Operation *op);
+int process_prepare_io(Process *p, Operation *op, ProcessIoThen then, Failure *failure);
+
+/* What the runtime gets as its streams: with a terminal none of its own. */
+void process_get_stdio(const Process *p, int ret[3]);
+
+/* For --console-socket, or NULL. */
+const char *process_get_console_socket(const Process *p);
+
+/* After the runtime's success: takes the terminal's master, sets its size, starts to move bytes. */
+int process_begin_io(Process *p, Failure *failure);
+
+/* The runtime has been run, and has failed: what was only for this try is closed, so that it can be tried again. */
+void process_cancel_io(Process *p);
+
+/* The process has its ends: ours of them are closed. */
+void process_release_child_ends(Process *p);
+
+/* After a restart, for one that lives: our holds, the journal. A terminal and relays are lost. */
+void process_reopen_io(Process *p);
+
+/* The terminal's master, which stays ours; -ENXIO when there is none. */
+int process_get_terminal(const Process *p);
+
+/* Remembers the size and sets it if there is a terminal already. -EOPNOTSUPP without one, -ENXIO for a terminal that was
+ * lost, or -errno. */
+int process_resize(Process *p, uint16_t columns, uint16_t rows);
+
+/* Closes our hold on stdin. */
+void process_close_stdin(Process *p);
+
+/* After the exit: lets the readers of the outputs get what is left, and then their end-of-file. */
+void process_drain_io(Process *p);
+
+/* Does nothing have to be moved any more? A delete waits for it, up to PROCESS_DRAIN_USEC after the exit. */
+bool process_io_is_drained(const Process *p);
+#define PROCESS_DRAIN_USEC (10 * USEC_PER_SEC)
+
+/* Lets go of all streams at once: the process is being deleted. What nobody has read is lost. */
+void process_release_io(Process *p);
+
+/* The same at our own end: the process lives on, and so do its loggers. */
+void process_free_io(Process *p);
+
+/* The logger of stdout (1) or stderr (2), to be kept on disk: its pid, 0 if there is none. And taking it back. */
+pid_t process_get_logger(const Process *p, size_t i, uint64_t *ret_start_time);
+int process_adopt_logger(Process *p, size_t i, pid_t pid, uint64_t start_time);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* From a runtime that has succeeded to a process that is known and watched. */
+
+#include "core/failure.h"
+#include "core/process.h"
+
+/* Finds the process that the runtime has made, by its pid file, alive or just dead, and watches it. The runtime is
+ * believed only so far: it must be a child of ours. 'verb' is for the failure: "create". */
+int process_take(Process *p, const char *verb, Failure *failure);
+
+/* Removes the pid file and the temporary one that a runtime which was killed may have left: it would refuse to make
+ * them then. */
+int process_forget_pid_file(const Process *p);
+
+/* A runtime that has failed may have made a process before: SIGKILL for that. */
+void process_kill_stray(const Process *p);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Subscriptions to events: each is a pipe from which a client reads records, the events after a number of its choice
+ * and then those to come.
+ *
+ * A record is 0x1E, a JSON text, 0x0A (RFC 7464); the text is that of the event log, byte by byte. A pipe never holds
+ * more than the kernel gives it, and is never waited for: a subscriber that has read everything is written to at
+ * once, one that has not falls behind and is told from the log on disk, in small steps, whenever its pipe has room
+ * again. Until then it costs nothing but its place in the log. Only when the log no longer has what it needs does it
+ * get the record {"gap":true}, and goes on with what there is.
+ *
+ * SIGPIPE must be ignored. */
+
+#include "core/eventlog.h"
+#include "util/macro.h"
+
+#include <systemd/sd-event.h>
+
+#define SUBSCRIPTIONS_MAX 1024
+
+typedef struct SubscriptionSet SubscriptionSet;
+
+/* 'log' must outlive the set. 'priority' is that of the event sources; nobody waits for what they do. */
+int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, int64_t priority);
+SubscriptionSet *subscriptions_free(SubscriptionSet *set); /* readers find the end of their pipes */
+DEFINE_CLEANUP(SubscriptionSet *, subscriptions_free);
+
+unsigned subscriptions_count(const SubscriptionSet *set);
+
+/* Tells what has been added to the log since the last call: to be called after each eventlog_append() and
+ * eventlog_skip(). */
+void subscriptions_publish(SubscriptionSet *set);
+
+/* A new subscription: to the events after 'after' (behind the newest one: those to come), of one namespace, of one
+ * container, or of all (NULL). It lives until its reader has closed the pipe, whose read end the caller owns.
+ * -ENOBUFS over SUBSCRIPTIONS_MAX, or -errno. */
+int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const char *container_id,
+                     int *ret_read_fd);

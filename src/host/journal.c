@@ -1,0 +1,669 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Lines of a container's output into the journal, with fields that name the container.
+ *
+ * One socket serves all streams. A stream that has a line which could not be sent is put in a list, reads nothing
+ * more, and gets its turn when the socket has room again; so does one that has had its share and has more to send. */
+
+#include "host/journal.h"
+
+#include "util/log.h"
+#include "util/text.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <utlist.h>
+
+/* What a stream keeps at most: a line, the byte behind it that tells whether it is one, and some more to read in
+ * pieces of a decent size. */
+#define BUFFER_SIZE ((size_t) 64 * 1024)
+#define BUFFER_STEP ((size_t) 4096)
+
+/* Lines in one turn: each is a system call. */
+#define N_TURN_LINES 128U
+
+#define PATIENCE_USEC (1 * USEC_PER_SEC)
+#define RECONNECT_USEC (250 * USEC_PER_MSEC)
+
+/* For a line of the greatest length, whatever the system's default is. The kernel doubles it. */
+#define SEND_BUFFER_SIZE (256 * 1024)
+
+struct JournalStream {
+        sd_event *event;
+        sd_event_source *input;
+        sd_event_source *timer; /* made by journal_stream_finish() */
+        int64_t priority;
+        int fd;
+        bool parked;  /* 'input' is edge-triggered */
+        bool waiting; /* in connection.waiting */
+        bool finishing;
+        bool input_ended;
+        bool impatient; /* 'timer' stands for the end of our patience */
+        bool lossy;     /* we have warned that lines were lost */
+        JournalStream *prev, *next;
+
+        char *header; /* the fields that are the same for every line, ready to be sent */
+        size_t header_size;
+        char *ns, *container_id; /* for warnings */
+
+        char *buffer; /* read, but not yet sent: NULL most of the time */
+        size_t size, capacity;
+        size_t n_scanned; /* bytes of the buffer in which no newline is */
+        uint64_t n_left;  /* what may still be read: no end to it before journal_stream_finish() */
+
+        void (*done)(void *userdata);
+        bool is_done;
+        void *userdata;
+};
+
+static struct {
+        const char *path;
+        int fd;
+        sd_event_source *output; /* tells when the socket has room, while somebody waits for that */
+        sd_event_source *timer;  /* or, while there is no journal, when to look again */
+        JournalStream *waiting;
+        unsigned n_streams;
+} connection = {
+        .path = JOURNAL_SOCKET,
+        .fd = -EBADF,
+};
+
+/* Only used within one turn, and turns do not nest: one for all. */
+static char scratch[BUFFER_SIZE];
+
+static void stream_turn(JournalStream *s);
+
+/* ---- the connection ---- */
+
+static void connection_close(void) {
+        connection.output = sd_event_source_disable_unref(connection.output);
+        connection.fd = safe_close(connection.fd);
+}
+
+static int socket_open(void) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int size = SEND_BUFFER_SIZE;
+
+        if (strlen(connection.path) >= sizeof(sa.sun_path))
+                return -ENAMETOOLONG;
+        strcpy(sa.sun_path, connection.path);
+
+        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+                (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        if (connect(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+int journal_check(void) {
+        _cleanup_(safe_closep) int fd = socket_open();
+
+        return fd < 0 ? fd : 0;
+}
+
+void journal_set_socket(const char *path) {
+        connection_close();
+        connection.path = path ?: JOURNAL_SOCKET;
+}
+
+/* The socket's peer has gone, as when journald was stopped; another may have come. */
+static bool is_disconnected(int error) {
+        return error == -ECONNREFUSED || error == -ENOTCONN || error == -ECONNRESET || error == -EPIPE ||
+               error == -ENOENT;
+}
+
+static int connection_try_send(struct msghdr *m) {
+        ssize_t n;
+
+        if (connection.fd < 0) {
+                int fd = socket_open();
+
+                if (fd < 0)
+                        return fd;
+                connection.fd = fd;
+        }
+
+        do
+                n = sendmsg(connection.fd, m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : 0;
+}
+
+/* -EAGAIN when it has to be tried again, be it for want of room or of a journal. */
+static int connection_send(struct msghdr *m) {
+        int r;
+
+        r = connection_try_send(m);
+        if (!is_disconnected(r))
+                return r;
+
+        connection_close();
+        r = connection_try_send(m);
+        if (!is_disconnected(r))
+                return r;
+
+        connection_close();
+        return -EAGAIN;
+}
+
+static void connection_serve(void) {
+        JournalStream *s = connection.waiting;
+
+        /* Whoever needs another turn comes behind all others. */
+        if (s)
+                stream_turn(s);
+}
+
+static int connection_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        connection_serve();
+        return 0;
+}
+
+static int connection_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        connection_serve();
+        return 0;
+}
+
+static int connection_wait_for_room(JournalStream *s) {
+        int r;
+
+        if (!connection.output) {
+                r = sd_event_add_io(s->event, &connection.output, connection.fd, EPOLLOUT, connection_on_io, NULL);
+                if (r < 0)
+                        return r;
+
+                (void) sd_event_source_set_description(connection.output, "journal-output");
+                return sd_event_source_set_priority(connection.output, s->priority);
+        }
+        return sd_event_source_set_enabled(connection.output, SD_EVENT_ON);
+}
+
+static int connection_wait_for_journal(JournalStream *s) {
+        int r;
+
+        if (!connection.timer) {
+                r = sd_event_add_time_relative(s->event, &connection.timer, CLOCK_MONOTONIC, RECONNECT_USEC, 0,
+                                               connection_on_timer, NULL);
+                if (r < 0)
+                        return r;
+
+                (void) sd_event_source_set_description(connection.timer, "journal-reconnect");
+                return sd_event_source_set_priority(connection.timer, s->priority);
+        }
+
+        r = sd_event_source_set_time_relative(connection.timer, RECONNECT_USEC);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(connection.timer, SD_EVENT_ONESHOT);
+}
+
+/* Has the streams that wait woken in turn, or nobody. */
+static int connection_wait(void) {
+        if (connection.waiting)
+                return connection.fd >= 0 ? connection_wait_for_room(connection.waiting)
+                                          : connection_wait_for_journal(connection.waiting);
+
+        if (connection.output)
+                (void) sd_event_source_set_enabled(connection.output, SD_EVENT_OFF);
+        if (connection.timer)
+                (void) sd_event_source_set_enabled(connection.timer, SD_EVENT_OFF);
+        return 0;
+}
+
+static void stream_leave_list(JournalStream *s) {
+        if (s->waiting)
+                DL_DELETE(connection.waiting, s);
+        s->waiting = false;
+}
+
+/* ---- lines ---- */
+
+/* How the protocol wants control characters and what is no text at all: by length. */
+static bool is_text(const char *line, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                if (((unsigned char) line[i] < 0x20 && line[i] != '\t') || line[i] == 0x7f)
+                        return false;
+        return utf8_is_valid(line, size);
+}
+
+static int stream_send_line(JournalStream *s, const char *line, size_t size) {
+        bool text = is_text(line, size);
+        char binary[sizeof("MESSAGE\n") - 1 + sizeof(uint64_t)] = "MESSAGE\n";
+        struct iovec iov[4] = {
+                { .iov_base = s->header, .iov_len = s->header_size },
+                { .iov_base = text ? (char *) "MESSAGE=" : binary,
+                  .iov_len = text ? strlen("MESSAGE=") : sizeof(binary) },
+                { .iov_base = (char *) line, .iov_len = size },
+                { .iov_base = (char *) "\n", .iov_len = 1 },
+        };
+        struct msghdr m = { .msg_iov = iov, .msg_iovlen = ELEMENTSOF(iov) };
+
+        for (size_t i = 0; i < sizeof(uint64_t); i++)
+                binary[sizeof(binary) - sizeof(uint64_t) + i] = (char) ((uint64_t) size >> (8 * i));
+
+        return connection_send(&m);
+}
+
+/* How much of a line that is too long is one message, without cutting a character of UTF-8 in two. */
+static size_t split_length(const char *line) {
+        size_t n = JOURNAL_LINE_MAX;
+
+        while (n > JOURNAL_LINE_MAX - 3 && ((unsigned char) line[n] & 0xc0) == 0x80)
+                n--;
+        return ((unsigned char) line[n] & 0xc0) == 0x80 ? JOURNAL_LINE_MAX : n;
+}
+
+/* Is there a line at the beginning? *ret_skip is how much of the data it takes, with its newline. */
+static bool find_line(const char *data, size_t size, size_t n_scanned, bool final, size_t *ret_size,
+                      size_t *ret_skip) {
+        size_t window = size <= JOURNAL_LINE_MAX ? size : JOURNAL_LINE_MAX + 1;
+        const char *newline = NULL;
+
+        if (n_scanned < window)
+                newline = memchr(data + n_scanned, '\n', window - n_scanned);
+        if (newline) {
+                *ret_size = (size_t) (newline - data);
+                *ret_skip = *ret_size + 1;
+                return true;
+        }
+        if (size > JOURNAL_LINE_MAX) {
+                *ret_size = *ret_skip = split_length(data);
+                return true;
+        }
+        *ret_size = *ret_skip = size;
+        return final && size > 0;
+}
+
+/* Once for each stream: nothing that is written here can be much help a thousand times. */
+static void stream_warn_lost(JournalStream *s, int error) {
+        if (!s->lossy)
+                (void) log_full(LOG_WARNING, error, s->ns, s->container_id,
+                                "Failed to send output to the journal, lines are lost: %m");
+        s->lossy = true;
+}
+
+/* Sends lines from the beginning of the data. Returns 1 when there may be more, 0 when there is none left, -EAGAIN
+ * when the journal takes no more now. *ret_consumed is set in any case. */
+static int stream_send_lines(JournalStream *s, const char *data, size_t size, size_t *ret_consumed) {
+        size_t scanned = s->n_scanned, n = 0, line, skip;
+        int r = 1;
+
+        for (unsigned i = 0; i < N_TURN_LINES; i++) {
+                if (!find_line(data + n, size - n, scanned, s->input_ended, &line, &skip)) {
+                        r = 0;
+                        break;
+                }
+
+                r = stream_send_line(s, data + n, line);
+                if (r == -EAGAIN)
+                        break;
+                if (r < 0)
+                        stream_warn_lost(s, r);
+
+                n += skip;
+                scanned = 0;
+                r = 1;
+        }
+
+        s->n_scanned = r == 0 ? size - n : 0;
+        *ret_consumed = n;
+        return r;
+}
+
+/* ---- reading ---- */
+
+/* Makes room in a stream's own buffer; it need not grow while it holds no line. */
+static int stream_grow(JournalStream *s) {
+        size_t capacity = s->capacity * 2 + BUFFER_STEP;
+        char *buffer;
+
+        if (s->size + BUFFER_STEP <= s->capacity || s->capacity == BUFFER_SIZE)
+                return 0;
+
+        if (capacity > BUFFER_SIZE)
+                capacity = BUFFER_SIZE;
+        buffer = realloc(s->buffer, capacity);
+        if (!buffer)
+                return -ENOMEM;
+
+        s->buffer = buffer;
+        s->capacity = capacity;
+        return 0;
+}
+
+/* Returns the number of bytes that have been read behind the 'size' that are there, 0 at the end, -errno. */
+static ssize_t stream_read(JournalStream *s, char *data, size_t size, size_t capacity) {
+        size_t room = capacity - size;
+        ssize_t n;
+
+        if (room > s->n_left)
+                room = (size_t) s->n_left;
+
+        do
+                n = read(s->fd, data + size, room);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+
+        if (s->finishing)
+                s->n_left -= (uint64_t) n;
+        return n;
+}
+
+/* Keeps what follows the first n bytes of the data. */
+static int stream_keep(JournalStream *s, const char *data, size_t size, size_t n) {
+        size -= n;
+
+        if (size == 0) {
+                s->buffer = mfree(s->buffer);
+                s->size = s->capacity = s->n_scanned = 0;
+                return 0;
+        }
+
+        if (!s->buffer) {
+                s->buffer = malloc(size);
+                if (!s->buffer)
+                        return -ENOMEM;
+                s->capacity = size;
+                memcpy(s->buffer, data + n, size);
+        } else
+                memmove(s->buffer, data + n, size);
+        s->size = size;
+        return 0;
+}
+
+typedef enum TurnState {
+        TURN_STARVED, /* there is nothing to send before something comes */
+        TURN_DRY,     /* the same, and nobody has the other side open */
+        TURN_READY,   /* there may be something to send */
+        TURN_BLOCKED, /* the same, but the journal does not take it */
+} TurnState;
+
+/* Reads once, unless what is there already has to be sent first. Returns what stream_read() does. */
+static ssize_t stream_fill(JournalStream *s, char **ret_data, size_t *ret_size) {
+        ssize_t n = -EAGAIN;
+
+        if (s->buffer && s->n_scanned == s->size && stream_grow(s) < 0) {
+                stream_warn_lost(s, -ENOMEM);
+                (void) stream_keep(s, s->buffer, s->size, s->size);
+        }
+
+        *ret_data = s->buffer ?: scratch;
+        *ret_size = s->size;
+        if (s->input_ended || s->n_scanned < s->size)
+                return n;
+
+        if (s->n_left > 0)
+                n = stream_read(s, *ret_data, s->size, s->buffer ? s->capacity : sizeof(scratch));
+        if (n > 0)
+                *ret_size += (size_t) n;
+        else
+                s->input_ended = s->finishing;
+        return n;
+}
+
+/* Reads and sends. */
+static TurnState stream_move(JournalStream *s, bool *ret_progress) {
+        size_t size, n_consumed;
+        ssize_t n;
+        char *data;
+        int r;
+
+        n = stream_fill(s, &data, &size);
+        r = stream_send_lines(s, data, size, &n_consumed);
+        *ret_progress = n > 0 || n_consumed > 0;
+
+        if (stream_keep(s, data, size, n_consumed) < 0) {
+                stream_warn_lost(s, -ENOMEM);
+                s->n_scanned = 0;
+        }
+
+        if (r != 0)
+                return r > 0 ? TURN_READY : TURN_BLOCKED;
+        return n > 0 || n == -EAGAIN ? TURN_STARVED : TURN_DRY;
+}
+
+/* ---- a turn ---- */
+
+static int stream_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int stream_set_timer(JournalStream *s, uint64_t usec) {
+        int r;
+
+        if (!s->timer) {
+                r = sd_event_add_time_relative(s->event, &s->timer, CLOCK_MONOTONIC, usec, 1, stream_on_timer, s);
+                if (r < 0)
+                        return r;
+
+                (void) sd_event_source_set_description(s->timer, "journal-finish");
+                return sd_event_source_set_priority(s->timer, s->priority);
+        }
+
+        r = sd_event_source_set_time_relative(s->timer, usec);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
+}
+
+/* A FIFO that had a writer and has none is hung up all the time, which only an edge-triggered source can wait out. */
+static int stream_park(JournalStream *s, bool park) {
+        int r;
+
+        if (s->parked == park)
+                return 0;
+
+        r = sd_event_source_set_io_events(s->input, EPOLLIN | (park ? (uint32_t) EPOLLET : 0));
+        if (r < 0)
+                return r;
+
+        s->parked = park;
+        return 0;
+}
+
+static int stream_wait(JournalStream *s, TurnState state, bool progress) {
+        bool send = state == TURN_READY || state == TURN_BLOCKED;
+        int r;
+
+        stream_leave_list(s);
+        if (send) {
+                DL_APPEND(connection.waiting, s);
+                s->waiting = true;
+        }
+        r = connection_wait();
+        if (r < 0)
+                return r;
+
+        if (!send && !s->finishing) {
+                r = stream_park(s, state == TURN_DRY);
+                if (r < 0)
+                        return r;
+        }
+        r = sd_event_source_set_enabled(s->input, send || s->finishing ? SD_EVENT_OFF : SD_EVENT_ON);
+        if (r < 0)
+                return r;
+
+        /* The rest is read without waiting, and journald given its time since it took something last. */
+        if (!s->finishing || (send && !progress && s->impatient))
+                return 0;
+        s->impatient = send;
+        return stream_set_timer(s, send ? PATIENCE_USEC : 0);
+}
+
+static void stream_end(JournalStream *s) {
+        stream_leave_list(s);
+        (void) connection_wait();
+        (void) sd_event_source_set_enabled(s->input, SD_EVENT_OFF);
+        if (s->timer)
+                (void) sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+
+        s->finishing = true;  /* journal_stream_finish() has nothing to do any more */
+        s->is_done = true;
+        s->done(s->userdata); /* last: it may free the stream */
+}
+
+/* Takes a turn; 'last' when nothing is going to be waited for any more. */
+static void stream_take_turn(JournalStream *s, bool last) {
+        bool progress = false, ended;
+        TurnState state;
+        int r;
+
+        state = stream_move(s, &progress);
+        ended = s->input_ended && !s->buffer;
+
+        if (!ended && last && !progress) {
+                (void) log_full(LOG_WARNING, 0, s->ns, s->container_id,
+                                "The journal takes nothing, giving up the last lines of output");
+                ended = true;
+        }
+        if (ended) {
+                stream_end(s);
+                return;
+        }
+
+        r = stream_wait(s, state, progress);
+        if (r < 0) {
+                (void) log_full(LOG_WARNING, r, s->ns, s->container_id,
+                                "Failed to wait for output for the journal, giving it up: %m");
+                stream_end(s);
+        }
+}
+
+static void stream_turn(JournalStream *s) {
+        stream_take_turn(s, false);
+}
+
+static int stream_on_input(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        stream_turn(userdata);
+        return 0;
+}
+
+static int stream_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        JournalStream *s = userdata;
+
+        stream_take_turn(s, s->impatient);
+        return 0;
+}
+
+/* ---- construction ---- */
+
+/* A newline in a field would begin another. */
+static bool field_is_valid(const char *value) {
+        return !value || is_text(value, strlen(value));
+}
+
+static char *fields_to_header(const JournalFields *f) {
+        return strdup_printf("PRIORITY=%d\nSYSLOG_IDENTIFIER=%s\nCONTAINER_NAMESPACE=%s\nCONTAINER_ID=%s\n%s%s%s",
+                             f->priority, f->identifier, f->ns, f->container_id,
+                             f->exec_id ? "CONTAINER_EXEC_ID=" : "", strempty(f->exec_id), f->exec_id ? "\n" : "");
+}
+
+static int fd_make_nonblocking(int fd) {
+        int flags = fcntl(fd, F_GETFL);
+
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        return 0;
+}
+
+int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, int fd, const JournalFields *f,
+                       void (*done)(void *userdata), void *userdata) {
+        _cleanup_(journal_stream_freep) JournalStream *s = NULL;
+        int r;
+
+        assert(done);
+
+        if (f->priority < 0 || f->priority > 7 || !field_is_valid(f->identifier) || !field_is_valid(f->ns) ||
+            !field_is_valid(f->container_id) || !field_is_valid(f->exec_id))
+                return -EINVAL;
+
+        r = fd_make_nonblocking(fd);
+        if (r < 0)
+                return r;
+
+        s = malloc(sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+
+        *s = (JournalStream) {
+                .event = sd_event_ref(event),
+                .priority = priority,
+                .fd = -EBADF,
+                .n_left = UINT64_MAX,
+                .done = done,
+                .userdata = userdata,
+        };
+        connection.n_streams++;
+
+        s->header = fields_to_header(f);
+        s->ns = strdup(f->ns);
+        s->container_id = strdup(f->container_id);
+        if (!s->header || !s->ns || !s->container_id)
+                return -ENOMEM;
+        s->header_size = strlen(s->header);
+
+        r = sd_event_add_io(event, &s->input, fd, EPOLLIN, stream_on_input, s);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(s->input, "journal-input");
+
+        r = sd_event_source_set_priority(s->input, priority);
+        if (r < 0)
+                return r;
+
+        s->fd = fd;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+int journal_stream_finish(JournalStream *s) {
+        int n = 0, r;
+
+        if (s->finishing)
+                return 0;
+
+        r = stream_set_timer(s, 0);
+        if (r < 0)
+                return r;
+
+        /* A process that lives on may write for ever: what there is now is counted. */
+        if (ioctl(s->fd, FIONREAD, &n) >= 0)
+                s->n_left = (uint64_t) n;
+        s->finishing = true;
+        return 0;
+}
+
+JournalStream *journal_stream_free(JournalStream *s) {
+        if (!s)
+                return NULL;
+
+        stream_leave_list(s);
+        (void) connection_wait();
+        if (--connection.n_streams == 0) {
+                connection_close();
+                connection.timer = sd_event_source_disable_unref(connection.timer);
+        }
+
+        sd_event_source_disable_unref(s->timer);
+        sd_event_source_disable_unref(s->input);
+        safe_close(s->fd);
+        free(s->buffer);
+        free(s->header);
+        free(s->ns);
+        free(s->container_id);
+        sd_event_unref(s->event);
+        return mfree(s);
+}
+
+bool journal_stream_is_done(const JournalStream *s) {
+        return s->is_done;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Lines of a container's output into the journal, with fields that name the container.
+ *
+ * The journal's stream protocol knows no such fields, so the lines are read here, from a FIFO in the container's state
+ * directory (which outlives a crash of ours, unlike a pipe), and sent as datagrams in the journal's native protocol,
+ * without ever waiting for journald: while it does not take more, nothing more is read. */
+
+#include "util/macro.h"
+
+#include <systemd/sd-event.h>
+
+#define JOURNAL_LINE_MAX (48U * 1024U) /* as journald's own LineMax=: longer lines are split */
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
+typedef struct JournalStream JournalStream;
+
+typedef struct JournalFields {
+        const char *identifier; /* SYSLOG_IDENTIFIER= */
+        const char *ns;         /* CONTAINER_NAMESPACE= */
+        const char *container_id; /* CONTAINER_ID= */
+        const char *exec_id;      /* CONTAINER_EXEC_ID=; NULL for the init */
+        int priority;             /* PRIORITY= */
+} JournalFields;
+
+/* For tests: another socket to connect to from now on, instead of JOURNAL_SOCKET; NULL for that. The string is not
+ * copied. */
+void journal_set_socket(const char *path);
+
+/* Is there a journal to send to? 0, or the -errno of connecting to it. */
+int journal_check(void);
+
+/* Takes 'fd' (the reading side, made O_NONBLOCK) over on success. done() is called once, from the loop, after
+ * journal_stream_finish(), when all has been sent; it may free the stream. The fields are copied. Each line is one
+ * message: MESSAGE=, without the newline; empty lines are kept; what is no text goes as the binary field that the
+ * protocol has for it. */
+int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, int fd, const JournalFields *f,
+                       void (*done)(void *userdata), void *userdata);
+
+/* The writer has ended: what is left is sent, a last line without a newline included, then done() is called. If
+ * journald takes nothing for a second, the rest is given up with a warning. */
+int journal_stream_finish(JournalStream *s);
+
+bool journal_stream_is_done(const JournalStream *s); /* done() has been, or is being, called */
+
+JournalStream *journal_stream_free(JournalStream *s);
+DEFINE_CLEANUP(JournalStream *, journal_stream_free);

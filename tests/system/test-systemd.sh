@@ -1,0 +1,3 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+exec "${top_srcdir:-.}/tests/system/run" systemd
