@@ -37,6 +37,7 @@ static const struct {
 } fault_table[] = {
         { "sleep", .seconds = &fault.sleep },
         { "sleep-after", .seconds = &fault.sleep_after },
+        { "pid-late", .seconds = &fault.pid_late },
         { "hang", .flag = &fault.hang },
         { "hang-after", .flag = &fault.hang_after },
         { "hang-child", .flag = &fault.hang_child },

@@ -20,7 +20,7 @@ typedef enum LogKind {
 
 typedef struct Fault {
         char *text; /* of the file; the strings below point into it */
-        double sleep, sleep_after;
+        double sleep, sleep_after, pid_late;
         bool hang, hang_after, hang_child, crash, crash_after, no_process, die, wait_exit, direct_child;
         int exit, exit_after; /* -1: not */
         LogKind log_kind;

@@ -37,6 +37,7 @@
  *   print TEXT            a line on stdout; with "exit 0", instead of what the verb has to tell
  *   stderr N, stdout N    N bytes of noise
  *   pid WHAT              content of the pid file: a number, "garbage", "empty"; "missing": no file
+ *   pid-late SECONDS      so long after the process has begun to run the pid file is written
  *   no-process            create and exec start nothing, and the pid file names a pid that nobody has
  *   die-before-return     the process is dead (SIGKILL) before create, start, exec or restore returns
  *   wait-exit             the same, but it is waited for until it has ended by itself
@@ -720,6 +721,7 @@ static int verb_create(State *s, int known) {
         snprintf(s->bundle, sizeof(s->bundle), "%s", options.bundle);
         state_save(s);
         process_release(fd);
+        nap(fault.pid_late);
         r = pid_file_write(s->pid);
         process_end_before_return(s);
         return r;
@@ -892,6 +894,7 @@ static int verb_exec(State *s, int known) {
         if (!f || fprintf(f, "%d %llu\n", process.pid, process.start_time) < 0 || fclose(f) != 0)
                 die("execs");
         process_release(fd);
+        nap(fault.pid_late);
         r = pid_file_write(process.pid);
         process_end_before_return(&process);
         return r;

@@ -319,6 +319,12 @@ void container_withdraw(Container *c) {
 
 /* ---- exits ---- */
 
+/* Can the exit of the init be told at once? See operation_exit(). */
+static bool container_exit_is_simple(const Container *c) {
+        return !c->kill_all_on_exit && c->init.state != PROCESS_PAUSED && c->n_exec_starts == 0 &&
+               c->n_execs_alive == 0;
+}
+
 void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_t when_usec) {
         if (p->exited)
                 return;
@@ -329,8 +335,9 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         (void) container_log(c, LOG_DEBUG, 0, "Process %s (%d) has exited with status %" PRIu32 ".", p->id,
                              (int) p->pid, exit_status);
 
-        /* While an operation runs it is not told yet; known it is from this moment, whatever happens to us. */
-        if (p->operation && c->phase == CONTAINER_LIVE)
+        /* While something has to be done first it is not told yet; known it is from this moment, whatever happens to us.
+         */
+        if (c->phase == CONTAINER_LIVE && (p->operation || (process_is_init(p) && !container_exit_is_simple(c))))
                 process_save_soon(p);
 
         c->n_dispatching++;

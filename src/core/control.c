@@ -163,7 +163,9 @@ static int ps_parse(const char *text, pid_t **ret, size_t *ret_n) {
         if (r < 0)
                 return r;
 
-        n = YAJL_IS_ARRAY(tree) ? json_length(tree) : 0;
+        if (!YAJL_IS_ARRAY(tree) && !YAJL_IS_NULL(tree)) /* null is what Go prints for an empty list */
+                return -EINVAL;
+        n = json_length(tree);
         pids = calloc(n + 1, sizeof(*pids));
         if (!pids)
                 return -ENOMEM;
@@ -186,7 +188,6 @@ static void ps_on_runtime(Operation *op, const JobResult *result) {
         if (!job_result_ok(result))
                 operation_set_runtime_failure(op, "ps", result);
         else {
-                /* "null" is what Go prints for an empty list. */
                 r = ps_parse(result->output, &op->pids, &op->n_pids);
                 if (r < 0)
                         (void) failure_set(&op->failure, FAILURE_RUNTIME_FAILED,

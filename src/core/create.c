@@ -277,7 +277,7 @@ static void create_on_runtime(Operation *op, const JobResult *result) {
                 return;
         }
 
-        r = process_take(&c->init, "create", &op->failure);
+        r = process_take(&c->init, "create", result->started_usec, &op->failure);
         if (r >= 0)
                 r = process_begin_io(&c->init, &op->failure);
         if (r < 0) {

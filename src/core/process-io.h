@@ -6,11 +6,32 @@
 
 #include "core/failure.h"
 #include "core/process.h"
+#include "host/console.h"
+#include "host/journal.h"
+#include "host/logger.h"
+#include "host/pump.h"
 
 typedef struct StreamRequest {
         const char *uri; /* as the client wrote it; NULL or "" for none */
         int fd;          /* or this very descriptor, which stays the caller's; negative for none */
 } StreamRequest;
+
+typedef void (*ProcessIoThen)(Operation *op);
+
+/* Only for a process whose bytes we move, or that has loggers; most have none of it. */
+struct ProcessIo {
+        Console console; /* while the runtime runs */
+        int master;      /* of the terminal */
+        Pump *pumps[3];
+        JournalStream *journals[3];
+        Logger *loggers[3]; /* [1]: of stdout, and of stderr if that names the same */
+
+        Operation *operation; /* waits for the loggers to be ready */
+        ProcessIoThen then;
+        unsigned n_unready;
+        bool draining; /* the process has ended */
+        sd_event_source *drain_timer;
+};
 
 /* Checks what a client named, and opens it, save what takes the process's own folder or a logger: that is left to
  * process_prepare_io(). p->terminal, relay, io_uid and io_gid are set. A failure names the option. */
@@ -19,7 +40,6 @@ int process_open_streams(Process *p, const StreamRequest requests[3], Failure *f
 /* Before the runtime is run: opens what is not open (after a restart, or an earlier try), makes the console socket,
  * starts the loggers. Returns 1 when all is ready now; 0 when then() will be called from the loop, with a failure or
  * not; -errno with *failure. */
-typedef void (*ProcessIoThen)(Operation *op);
 int process_prepare_io(Process *p, Operation *op, ProcessIoThen then, Failure *failure);
 
 /* What the runtime gets as its streams: with a terminal none of its own. */
@@ -62,6 +82,18 @@ void process_release_io(Process *p);
 
 /* The same at our own end: the process lives on, and so do its loggers. */
 void process_free_io(Process *p);
+
+/* Gives the process a ProcessIo, if it has none; NULL without memory. */
+ProcessIo *process_get_io(Process *p);
+
+/* A pump or the journal's stream may be done. */
+void process_on_moved(Process *p);
+
+/* ---- loggers (process-logger.c) ---- */
+
+/* Starts those that its streams name; they count in io->n_unready until they are ready, then io->then() is called. */
+int process_start_loggers(Process *p, Failure *failure);
+void process_stop_loggers(Process *p);
 
 /* The logger of stdout (1) or stderr (2), to be kept on disk: its pid, 0 if there is none. And taking it back. */
 pid_t process_get_logger(const Process *p, size_t i, uint64_t *ret_start_time);

@@ -14,26 +14,19 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 /* ---- finding the process ---- */
 
-static int read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, uint64_t *ret_written_usec,
-                         Failure *failure) {
-        _cleanup_(safe_closep) int dir_fd = container_open_state_directory(p->container), fd = -EBADF;
+static int read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Failure *failure) {
+        _cleanup_(safe_closep) int dir_fd = container_open_state_directory(p->container);
         _cleanup_(freep) char *text = NULL, *file = process_file(p, "pid");
-        struct stat st = {};
         uint64_t pid = 0;
         size_t size = 0;
         int r;
 
         r = file ? dir_fd : -ENOMEM;
         if (r >= 0)
-                r = fd = file_open_beneath(dir_fd, file, O_RDONLY | O_NONBLOCK, 0);
-        if (r >= 0)
-                r = file_read_fd(fd, 64, &text, &size);
-        if (r >= 0 && fstat(fd, &st) < 0)
-                r = -errno;
+                r = file_read_beneath(dir_fd, file, 64, &text, &size);
         if (r >= 0)
                 r = parse_uint64(text, &pid);
         if (r >= 0 && (pid <= 1 || pid > INT32_MAX))
@@ -47,23 +40,21 @@ static int read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, uin
         }
 
         *ret_pid = (pid_t) pid;
-        *ret_written_usec = (uint64_t) st.st_mtim.tv_sec * USEC_PER_SEC +
-                            (uint64_t) st.st_mtim.tv_nsec / NSEC_PER_USEC;
         return 0;
 }
 
-int process_take(Process *p, const char *verb, Failure *failure) {
+int process_take(Process *p, const char *verb, uint64_t since_usec, Failure *failure) {
         Container *c = p->container;
-        uint64_t written_usec = 0, when_usec = 0;
+        uint64_t when_usec = 0;
         int wait_status, r;
         pid_t pid = 0;
         PidStat stat;
 
-        r = read_pid_file(p, verb, &pid, &written_usec, failure);
+        r = read_pid_file(p, verb, &pid, failure);
         if (r < 0)
                 return r;
 
-        if (reaper_claim(c->services->reaper, pid, written_usec, &wait_status, &when_usec) > 0) {
+        if (reaper_claim(c->services->reaper, pid, since_usec, &wait_status, &when_usec) > 0) {
                 p->pid = pid;
                 p->exited = true;
                 p->exit_status = exit_status_from_wait(wait_status);
@@ -96,7 +87,6 @@ static void stray_on_reaped(void *userdata, pid_t pid, int wait_status, uint64_t
 /* The runtime may have left its pid file and died before it had written down anything else. The number is only
  * believed if it is that of a child of ours which nobody else watches: then it cannot be anybody else's. */
 void process_kill_stray(const Process *p) {
-        uint64_t written_usec;
         PidStat stat;
         pid_t pid;
 
@@ -105,7 +95,7 @@ void process_kill_stray(const Process *p) {
                 return;
         }
 
-        if (read_pid_file(p, "", &pid, &written_usec, NULL) < 0 || pid_read_stat(pid, &stat) < 0 ||
+        if (read_pid_file(p, "", &pid, NULL) < 0 || pid_read_stat(pid, &stat) < 0 ||
             stat.parent != getpid())
                 return;
         if (reaper_watch(p->container->services->reaper, pid, stray_on_reaped, NULL) < 0)
@@ -216,7 +206,7 @@ static void streams_on_runtime(Operation *op, const JobResult *result) {
                 return;
         }
 
-        r = process_take(p, verb, &op->failure);
+        r = process_take(p, verb, result->started_usec, &op->failure);
         if (r >= 0)
                 r = process_begin_io(p, &op->failure);
         if (r < 0) {

@@ -196,6 +196,15 @@ def test_an_exec_that_ends_before_runc_exec_has_returned(fake, fake_running):
         assert e.delete()[:2] == (pid, 40 + i)
 
 
+def test_an_exec_that_ends_before_its_pid_file_is_written(fake, fake_running):
+    """It has been reaped by then, and nobody could know whose it was."""
+    fake.control.set("c1", "exec", "pid-late 0.2")
+    e = fake_running.exec("e1", "exit", "45")
+    assert e.start() > 0
+    assert e.wait()[0] == 45
+    assert [x.name for x in e.events()] == ["TaskExecAdded", "TaskExecStarted", "TaskExit"]
+
+
 def test_an_exec_killed_before_runc_exec_has_returned(fake, fake_running):
     fake.control.set("c1", "exec", "die-before-return")
     e = fake_running.exec("e1", "sleep", "inf")

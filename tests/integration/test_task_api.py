@@ -358,6 +358,21 @@ def test_a_fork_bomb_in_the_hosts_pid_namespace(daemon, client, limited):
     assert not t.leftover_cgroups()
 
 
+@pytest.mark.parametrize("program", [["exit", "3"], ["run", "sh", "-c", "sleep 0.3; exit 3"]], ids=["during-start", "later"])
+def test_an_exit_that_is_known_but_not_told_survives_a_crash(fake, bundle, program):
+    """The init's exit is told after the rest of the container has been killed; the daemon is killed in between."""
+    c = fake.connect().create("c1", bundle(*program, pid_namespace="host"))
+    fake.control.set("c1", "kill-all", "sleep 30")
+    c.start()
+    t.wait_for(lambda: fake.control.invocations("kill-all"), what="runc kill --all")
+    fake.kill9()
+    fake.control.clear()
+    client = fake.start().connect()
+    t.wait_for(lambda: client.get_events()[1][-1].name in ("TaskExit", "TaskDelete"), what="TaskExit")
+    assert [e.exit_status for e in client.get_events()[1] if e.name == "TaskExit"] == [3]
+    assert client.container("c1").delete()[1] == 3
+
+
 # ListPids
 
 
