@@ -60,12 +60,12 @@ for error in $errors; do
 done
 compare "every error of src/bus is in org.monoshim1(5)" "$missing" "$(echo $errors | wc -w)"
 
-options=$(sed -nE 's/^ *\{ "([A-Z][A-Za-z]+)", .*/\1/p' src/bus/create-bus.c)
+options=$(sed -nE 's/^ *(OPTION\(([A-Za-z]+, )?|\{ )"([A-Z][A-Za-z]+)", .*/\3/p' src/bus/*.c | sort -u)
 missing=
 for option in $options; do
         bold man/org.monoshim1.5 | grep -qw -- "$option" || missing="$missing $option"
 done
-compare "every option of CreateContainer is in org.monoshim1(5)" "$missing" "$(echo $options | wc -w)"
+compare "every option of src/bus is in org.monoshim1(5)" "$missing" "$(echo $options | wc -w)"
 
 settings=$(sed -n 's/^\.B \([A-Za-z]*\)=$/\1/p' man/monoshimd.conf.5)
 missing=
@@ -73,6 +73,13 @@ for setting in $settings; do
         grep -qw -- "$setting" src/host/config.c || missing="$missing $setting"
 done
 compare "every setting in monoshimd.conf(5) is known to src/host/config.c" "$missing" "$(echo $settings | wc -w)"
+
+known=$(sed -nE 's/^ *\{ "([A-Z][A-Za-z]+)", .*, setting_.*/\1/p' src/host/config.c)
+missing=
+for setting in $known; do
+        grep -qx -- "\.B $setting=" man/monoshimd.conf.5 || missing="$missing $setting"
+done
+compare "every setting of src/host/config.c is in monoshimd.conf(5)" "$missing" "$(echo $known | wc -w)"
 
 help=$("${MONOSHIMD:-build/src/monoshimd}" --help 2>&1)
 options=$(echo "$help" | grep -oE -- '--[a-z][a-z-]+' | sort -u)
@@ -88,5 +95,55 @@ for option in $described; do
         echo "$help" | grep -q -- "$option\>" || missing="$missing $option"
 done
 compare "every option in monoshimd(8) is in monoshimd --help" "$missing" "$(echo $described | wc -w)"
+
+# monoshim(1), verb by verb: what stands there from the verb's name to the next one's.
+monoshim=${MONOSHIM:-build/src/monoshim}
+verbs=$("$monoshim" --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+missing=
+for verb in $verbs; do
+        grep -q "^\.BR $verb " man/monoshim.1 || missing="$missing $verb"
+done
+compare "every verb of monoshim --help is in monoshim(1)" "$missing" "$(echo $verbs | wc -w)"
+
+described=$(sed -n '/^\.SH VERBS/,/^\.SH TERMINALS/s/^\.BR \([a-z]*\) "*.*\\f.*/\1/p' man/monoshim.1)
+missing=
+for verb in $described; do
+        echo " $(echo $verbs) " | grep -q " $verb " || missing="$missing $verb"
+done
+compare "every verb in monoshim(1) is in monoshim --help" "$missing" "$(echo $described | wc -w)"
+
+# options_of VERB: those of its part of the page
+options_of() {
+        awk -v verb="$1" '
+                /^\.SH / { on = 0; verbs = $2 == "VERBS" }
+                verbs && before == ".TP" && /^\.BR [a-z]+ / { on = $2 == verb }
+                { before = $0 }
+                on' man/monoshim.1 | sed 's/\\f.//g; s/\\-/-/g' | grep -oE -- '--[a-z][a-z-]+' | sort -u
+}
+
+missing=
+extra=
+count=0
+for verb in $verbs; do
+        [ "$verb" != help ] || continue
+        options=$("$monoshim" "$verb" --help | grep -oE -- '--[a-z][a-z-]+' | sort -u)
+        page=$(options_of "$verb")
+        for option in $options; do
+                count=$((count + 1))
+                # What create takes as well, run says in a sentence.
+                echo "$page" | grep -qx -- "$option" && continue
+                [ "$verb" = run ] && options_of create | grep -qx -- "$option" && continue
+                missing="$missing $verb:$option"
+        done
+done
+compare "every option of monoshim VERB --help is at that verb in monoshim(1)" "$missing" "$count"
+
+count=0
+for option in $(bold man/monoshim.1 | grep -oE -- '--[a-z][a-z-]+' | sort -u); do
+        count=$((count + 1))
+        { "$monoshim" --help; for verb in $verbs; do "$monoshim" "$verb" --help; done; } | grep -q -- "$option\>" ||
+                extra="$extra $option"
+done
+compare "every option in monoshim(1) is in monoshim --help or that of a verb" "$extra" "$count"
 
 echo "1..$n"

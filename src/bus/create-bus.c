@@ -54,7 +54,8 @@ static int read_mount(sd_bus_message *m, CreateRequest *q, Failure *failure) {
         r = mounts_add(&q->rootfs, type, source, target, options);
         if (r == -E2BIG)
                 return failure_set(failure, FAILURE_INVALID_ARGUMENT,
-                                   "Rootfs: more than %u mounts: invalid argument", (unsigned) MOUNTS_MAX);
+                                   "Rootfs: more than %u mounts, or one of more than %u bytes: invalid argument",
+                                   (unsigned) MOUNTS_MAX, (unsigned) MOUNT_SIZE_MAX);
         return r;
 }
 

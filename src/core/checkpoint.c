@@ -137,18 +137,49 @@ static void checkpoint_on_runtime(Operation *op, const JobResult *result) {
         checkpoint_finish(op);
 }
 
+/* CRIU looks for the parent relative to the image, and the runtime takes it only so. */
+static int checkpoint_parent_path(const CheckpointRequest *q, char **ret) {
+        _cleanup_(freep) char *image = NULL, *path = NULL;
+        size_t depth = 0;
+        char *end;
+
+        if (!q->parent_path)
+                return 0;
+
+        image = realpath(q->image_path, NULL);
+        if (!image)
+                return -errno;
+        for (const char *c = image; *c; c++)
+                depth += c[0] == '/' && c[1];
+
+        path = malloc(3 * depth + strlen(q->parent_path) + 1);
+        if (!path)
+                return -ENOMEM;
+        end = path;
+        for (size_t i = 0; i < depth; i++)
+                end = stpcpy(end, "../");
+        (void) strcpy(end, q->parent_path + 1);
+
+        *ret = TAKE_PTR(path);
+        return 0;
+}
+
 static int checkpoint_argv(const Operation *op, const Runtime *runtime, char ***ret) {
         const CheckpointRequest *q = op->q.checkpoint;
-        _cleanup_(freep) char *work = checkpoint_work_path(op);
+        _cleanup_(freep) char *work = checkpoint_work_path(op), *parent = NULL;
         RuntimeCheckpointOptions o;
+        int r;
 
         if (!work)
                 return -ENOMEM;
+        r = checkpoint_parent_path(q, &parent);
+        if (r < 0)
+                return r;
 
         o = (RuntimeCheckpointOptions) {
                 .image_path = q->image_path,
                 .work_path = work,
-                .parent_path = q->parent_path,
+                .parent_path = parent,
                 .leave_running = !q->exit,
                 .open_tcp = q->open_tcp,
                 .external_unix_sockets = q->external_unix_sockets,

@@ -81,6 +81,8 @@ static int check_paths(const CreateRequest *q, Failure *failure) {
         int r;
 
         r = mounts_check(&q->rootfs, &reason);
+        if (r == -EOPNOTSUPP)
+                return failure_set(failure, FAILURE_NOT_SUPPORTED, "Rootfs: %s", strempty(reason));
         if (r < 0)
                 return failure_set(failure, FAILURE_INVALID_ARGUMENT, "Rootfs: %s: invalid argument",
                                    strempty(reason));

@@ -29,6 +29,12 @@ ProcessIo *process_get_io(Process *p) {
         return p->io;
 }
 
+const char *process_get_verb(const Process *p) {
+        if (!process_is_init(p))
+                return "exec";
+        return p->state == PROCESS_CREATED_CHECKPOINT ? "restore" : "create";
+}
+
 /* ---- opening ---- */
 
 static StreamUse stream_use(const Process *p, StreamKind kind) {
@@ -332,8 +338,9 @@ int process_begin_io(Process *p, Failure *failure) {
         if (p->terminal) {
                 p->io->master = console_receive(&p->io->console);
                 if (p->io->master < 0)
-                        return failure_set(failure, FAILURE_RUNTIME_FAILED, "failed to retrieve console master: %s",
-                                           strerror(-p->io->master));
+                        return failure_set(failure, FAILURE_RUNTIME_FAILED,
+                                           "OCI runtime %s failed: failed to retrieve console master: %s",
+                                           process_get_verb(p), strerror(-p->io->master));
                 console_done(&p->io->console);
                 if (p->columns > 0 || p->rows > 0)
                         (void) console_resize(p->io->master, p->columns, p->rows);

@@ -83,6 +83,9 @@ void process_release_io(Process *p);
 /* The same at our own end: the process lives on, and so do its loggers. */
 void process_free_io(Process *p);
 
+/* What the runtime does for the process just now: "create", "restore", "exec"; for the beginning of a failure. */
+const char *process_get_verb(const Process *p);
+
 /* Gives the process a ProcessIo, if it has none; NULL without memory. */
 ProcessIo *process_get_io(Process *p);
 

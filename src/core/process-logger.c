@@ -84,7 +84,8 @@ static void process_on_logger_ready(void *userdata, int error, const char *text)
         if (error < 0)
                 (void) failure_set(&op->failure,
                                    error == -ETIMEDOUT ? FAILURE_DEADLINE_EXCEEDED : FAILURE_RUNTIME_FAILED,
-                                   "failed to start the logging binary: %s", text);
+                                   "OCI runtime %s failed: failed to create process I/O: %s", process_get_verb(p),
+                                   text);
 
         io->n_unready--;
         if (io->n_unready > 0 && error == 0)

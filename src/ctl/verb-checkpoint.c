@@ -23,7 +23,7 @@ static const char usage[] = N_("Usage: monoshim checkpoint [OPTION...] ID DIR\n"
                                "                           Make a namespace, but do not restore what is in it\n"
                                "                           (may be repeated)\n"
                                "      --work-path=DIR      Where CRIU is to leave its logs\n"
-                               "      --parent-path=DIR    An earlier image, relative to DIR, to build on\n");
+                               "      --parent-path=DIR    An earlier image to build on\n");
 
 enum {
         OPTION_WORK_PATH = OPTION_LONG_ONLY,
@@ -63,21 +63,29 @@ static int checkpoint_take(void *userdata, const char *verb, int c) {
         }
 }
 
-/* The parent's path is CRIU's matter, which takes it from the image's directory. */
+/* The daemon has a working directory of its own. */
+static int append_path(sd_bus_message *m, const char *name, const char *path) {
+        _cleanup_(freep) char *absolute = NULL;
+        int r;
+
+        if (!path)
+                return 0;
+
+        r = create_absolute_path(path, &absolute);
+        return r < 0 ? r : sd_bus_message_append(m, "{sv}", name, "s", absolute);
+}
+
 static int append_options(sd_bus_message *m, const CheckpointOptions *o) {
-        _cleanup_(freep) char *work_path = NULL;
         int r;
 
         r = sd_bus_message_open_container(m, 'a', "{sv}");
         for (size_t i = 0; i < ELEMENTSOF(flag_names) && r >= 0; i++)
                 if (o->flags[i])
                         r = sd_bus_message_append(m, "{sv}", flag_names[i], "b", true);
-        if (r >= 0 && o->parent_path)
-                r = sd_bus_message_append(m, "{sv}", "ParentPath", "s", o->parent_path);
-        if (r >= 0 && o->work_path)
-                r = create_absolute_path(o->work_path, &work_path);
-        if (r >= 0 && work_path)
-                r = sd_bus_message_append(m, "{sv}", "WorkPath", "s", work_path);
+        if (r >= 0)
+                r = append_path(m, "ParentPath", o->parent_path);
+        if (r >= 0)
+                r = append_path(m, "WorkPath", o->work_path);
         if (r >= 0 && o->empty_namespaces) {
                 r = sd_bus_message_open_container(m, 'e', "sv");
                 if (r >= 0)

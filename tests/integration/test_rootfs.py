@@ -206,6 +206,13 @@ def test_mounts_that_are_refused_before_anything(fake, empty, mounts, text):
     assert fake.control.invocations() == [] and client.list() == {}
 
 
+@pytest.mark.parametrize("mount", [("fuse.x", "y", "", []), ("tmpfs", "tmpfs", "", ["uidmap=0:1000:1"])])
+def test_mounts_that_are_known_but_not_supported(fake, empty, mount):
+    with refused("NotSupported", "Rootfs"):
+        fake.connect().create("c1", empty("sleep", "inf"), Rootfs=[mount])
+    assert fake.control.invocations() == []
+
+
 def test_a_rootfs_of_the_wrong_type(fake, empty):
     for wrong in (("s", "/x"), ("as", ["/x"]), ("a(ssas)", [("bind", "/x", [])])):
         with refused("InvalidArgument", "Rootfs"):
