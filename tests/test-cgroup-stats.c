@@ -272,7 +272,11 @@ static void test_absurdly_many_or_deep_cgroups_are_refused(void **state) {
         assert_int_equal(close(fd), 0);
 
         wide = given_folder(*state, "wide", FILES(NULL));
-        for (unsigned i = 0; i < 5000; i++) {
+        for (unsigned i = 0; i < 256; i++) {
+                if (i == 255) {
+                        assert_int_equal(cgroup_list_pids_in(wide, &pids, &n), 0);
+                        pids = mfree(pids);
+                }
                 (void) snprintf(name, sizeof(name), "%u", i);
                 assert_int_equal(mkdirat(wide, name, 0700), 0);
         }

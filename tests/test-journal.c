@@ -632,8 +632,6 @@ static void test_a_last_line_without_a_newline_is_sent_at_the_end(void **state) 
         given_output(*state, &o);
         when_said(&o, "read before");
         then_nothing_is_received(*state, &j);
-        o.writer = safe_close(o.writer);
-        (void) count_wakeups(*state, 10 * USEC_PER_MSEC);
         assert_int_equal(journal_stream_finish(o.stream), 0);
         then_it_ends(&o);
         then_received(*state, &j, "read before");
@@ -767,16 +765,118 @@ static void test_the_rest_is_given_up_if_nobody_takes_it(void **state) {
         journald_done(&j);
 }
 
-static void test_a_fifo_without_a_writer_costs_no_wakeups(void **state) {
-        _cleanup_(freep) char *path = world_path(*state, "again");
+/* While journald is slow and has others to take from, one that ends may have to wait for long. */
+static void test_nothing_is_given_up_while_the_journal_takes_from_others(void **state) {
+        static Message m;
+        Journald j = given_journald(*state);
+        unsigned n_written[6], n_received = 0, rounds = 0;
+        Output o[6];
+
+        for (unsigned i = 0; i < ELEMENTSOF(o); i++) {
+                given_output(*state, &o[i]);
+                n_written[i] = when_it_is_stuck(&o[i], i);
+        }
+        assert_int_equal(journal_stream_finish(o[0].stream), 0);
+
+        /* For four seconds: it has its turn every two. */
+        for (; rounds < 12; rounds++) {
+                uint64_t end = clock_get_monotonic() + 330 * USEC_PER_MSEC;
+                unsigned name = 9, number;
+
+                while (clock_get_monotonic() < end)
+                        assert_true(sd_event_run(o->world->event, 10 * USEC_PER_MSEC) >= 0);
+                assert_true(try_receive(&j, &m));
+                assert_int_equal(sscanf(m.text, "%u %u ", &name, &number), 2);
+                n_received += name == 0;
+        }
+        while (n_received < n_written[0]) {
+                unsigned name = 9, number;
+
+                when_received(*state, &j, &m);
+                assert_int_equal(sscanf(m.text, "%u %u ", &name, &number), 2);
+                n_received += name == 0;
+        }
+        then_it_ends(&o[0]);
+        for (unsigned i = 0; i < ELEMENTSOF(o); i++)
+                output_done(&o[i]);
+        journald_done(&j);
+}
+
+/* As a container has it: read-write, so that nobody is ever told that there is no reader. */
+static void test_who_is_left_behind_does_not_wait_for_a_reader(void **state) {
+        _cleanup_(freep) char *path = world_path(*state, "left");
+        static char text[300 * 1000];
         Journald j = given_journald(*state);
         World *w = *state;
         Output o = { .world = w };
         int reader;
 
         assert_int_equal(mkfifo(path, 0600), 0);
+        o.writer = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
         reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        assert_true(reader >= 0);
+        assert_true(o.writer >= 0 && reader >= 0);
+        assert_int_equal(journal_stream_new(&o.stream, w->event, 0, reader, &some_fields, output_on_done, &o), 0);
+        when_said(&o, "the last\n");
+        assert_int_equal(journal_stream_finish(o.stream), 0);
+        then_it_ends(&o);
+        then_received(w, &j, "the last");
+
+        memset(text, '\n', sizeof(text));
+        when_written(&o, text, sizeof(text));
+        then_nothing_is_received(w, &j);
+
+        /* And that ends with the last writer. */
+        assert_true(fcntl(reader, F_GETFD) >= 0);
+        o.writer = safe_close(o.writer);
+        (void) count_wakeups(w, 200 * USEC_PER_MSEC);
+        assert_int_equal(fcntl(reader, F_GETFD), -1);
+        assert_int_equal(count_wakeups(w, 200 * USEC_PER_MSEC), 0);
+        output_done(&o);
+        journald_done(&j);
+}
+
+static void test_the_last_writer_to_go_is_the_end(void **state) {
+        Journald j = given_journald(*state);
+        Output o;
+
+        given_output(*state, &o);
+        when_said(&o, "one\nlast words");
+        then_received(*state, &j, "one");
+        then_nothing_is_received(*state, &j);
+        o.writer = safe_close(o.writer);
+        then_it_ends(&o);
+        then_received(*state, &j, "last words");
+        then_nothing_is_received(*state, &j);
+        output_done(&o);
+
+        /* Also if there is more than can be sent now. */
+        given_output(*state, &o);
+        (void) when_it_is_stuck(&o, 3);
+        o.writer = safe_close(o.writer);
+        (void) count_wakeups(*state, 50 * USEC_PER_MSEC);
+        assert_false(o.done);
+        while (!o.done) {
+                static Message m;
+
+                when_received(*state, &j, &m);
+                (void) count_wakeups(*state, 2 * USEC_PER_MSEC);
+        }
+        then_it_ends(&o);
+        output_done(&o);
+        journald_done(&j);
+}
+
+static void test_a_fifo_that_only_we_hold_costs_no_wakeups(void **state) {
+        _cleanup_(freep) char *path = world_path(*state, "again");
+        Journald j = given_journald(*state);
+        World *w = *state;
+        Output o = { .world = w };
+        int reader, hold;
+
+        assert_int_equal(mkfifo(path, 0600), 0);
+        hold = open(path, O_RDWR | O_CLOEXEC);
+        reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        assert_true(reader >= 0 && hold >= 0);
         assert_int_equal(journal_stream_new(&o.stream, w->event, 0, reader, &some_fields, output_on_done, &o), 0);
         (void) count_wakeups(w, 10 * USEC_PER_MSEC);
 
@@ -790,7 +890,7 @@ static void test_a_fifo_without_a_writer_costs_no_wakeups(void **state) {
                 assert_int_equal(count_wakeups(w, 100 * USEC_PER_MSEC), 0);
                 assert_false(o.done);
         }
-        assert_int_equal(journal_stream_finish(o.stream), 0);
+        safe_close(hold);
         then_it_ends(&o);
         output_done(&o);
         journald_done(&j);
@@ -817,7 +917,10 @@ int main(void) {
                 CASE(test_all_that_was_written_is_sent_at_the_end_however_slowly),
                 CASE(test_the_end_does_not_wait_for_a_writer_that_goes_on),
                 CASE(test_the_rest_is_given_up_if_nobody_takes_it),
-                CASE(test_a_fifo_without_a_writer_costs_no_wakeups),
+                CASE(test_nothing_is_given_up_while_the_journal_takes_from_others),
+                CASE(test_who_is_left_behind_does_not_wait_for_a_reader),
+                CASE(test_the_last_writer_to_go_is_the_end),
+                CASE(test_a_fifo_that_only_we_hold_costs_no_wakeups),
         };
 
         (void) signal(SIGPIPE, SIG_IGN);

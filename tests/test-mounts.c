@@ -83,6 +83,9 @@ int kill(pid_t pid, int sig) {
  * place there: without the guards, whose cases are left out then. */
 static bool openat2_is_emulated;
 
+/* As on a kernel that does not have it. */
+static bool openat2_is_missing;
+
 /* What somebody does, once, right before the folder that a mount is in is opened. */
 static void (*before_open)(const char *path);
 
@@ -99,6 +102,10 @@ __attribute__((no_sanitize("address", "undefined"))) long syscall(long number, .
 
         if (number == SYS_openat2 && before_open)
                 before_open((const char *) a[1]);
+        if (number == SYS_openat2 && openat2_is_missing) {
+                errno = ENOSYS;
+                return -1;
+        }
         if (number == SYS_openat2 && openat2_is_emulated) {
                 const struct open_how *how = (const struct open_how *) a[2];
 
@@ -1090,6 +1097,59 @@ static void test_a_rootfs_without_a_bundle(void **state) {
         assert_false(is_there(world, "nowhere"));
 }
 
+/* Nobody can tell what has become of its mounts; that they may still be there must not go unsaid. */
+static void test_a_folder_that_was_renamed_is_told_of(void **state) {
+        needs_mounts();
+
+        World *world = *state;
+        _cleanup_(freep) char *path = world_path(world, "stderr"), *from = world_path(world, "bundle"),
+                              *to = world_path(world, "renamed");
+        int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3), fd;
+        char text[1000] = "";
+
+        given_folder(world, "bundle");
+        given_folder(world, "bundle/rootfs");
+        given_tmpfs(world, "bundle/rootfs");
+        assert_int_equal(rename(from, to), 0);
+
+        fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        assert_true(fd >= 0 && saved >= 0);
+        assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+        assert_int_equal(when_undone(world, "bundle/rootfs"), 0);
+        assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+        safe_close(saved);
+        assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+        safe_close(fd);
+        assert_non_null(strstr(text, "bundle/rootfs"));
+        assert_non_null(strstr(text, "renamed"));
+
+        assert_int_equal(when_undone(world, "renamed/rootfs"), 0);
+        assert_false(is_mounted(world, "renamed/rootfs"));
+}
+
+static void test_a_kernel_that_cannot_resolve_within_the_rootfs_is_told_of(void **state) {
+        needs_mounts();
+
+        World *world = *state;
+        _cleanup_(outcome_done) Outcome o = {};
+        _cleanup_(mounts_done) Mounts m = {};
+
+        add(&m, "tmpfs", "tmpfs", "below");
+        openat2_is_missing = true;
+        then_it_is_not_made(world, &m, -ENOSYS, "openat2() is missing");
+
+        given_folder(world, "other");
+        given_folder(world, "other/below");
+        given_folder(world, "other/below/here");
+        given_tmpfs(world, "other/below/here");
+        given_undoing(world, "other", LONG_ENOUGH, &o);
+        world_run_until_set(world, &o.finished);
+        openat2_is_missing = false;
+        assert_int_equal(o.error, -ENOSYS);
+        assert_non_null(strstr(o.text, "openat2() is missing"));
+        assert_int_equal(when_undone(world, "other"), 0);
+}
+
 /* --- links ------------------------------------------------------------------------------------------------------ */
 
 static void test_links_do_not_lead_out(void **state) {
@@ -1460,6 +1520,8 @@ int main(void) {
                 mounts_test(test_what_was_there_before_is_left),
                 mounts_test(test_a_mount_that_fails_half_way_is_taken_back),
                 mounts_test(test_a_rootfs_without_a_bundle),
+                mounts_test(test_a_folder_that_was_renamed_is_told_of),
+                mounts_test(test_a_kernel_that_cannot_resolve_within_the_rootfs_is_told_of),
                 mounts_test(test_links_do_not_lead_out),
                 mounts_test(test_links_are_followed_as_seen_from_within),
                 mounts_test(test_a_rootfs_that_is_a_link),

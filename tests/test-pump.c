@@ -650,6 +650,7 @@ static void test_the_end_is_that_of_the_terminals_own_settings(void **state) {
         t.c_cc[VEOF] = 4;
         cfmakeraw(&t);
         then_a_terminal_reads(*state, "raw\n", &t, "raw\n\004");
+        then_a_terminal_reads(*state, "raw", &t, "raw\004");
 }
 
 /* --- the end of the process ------------------------------------------------------------------------------------- */

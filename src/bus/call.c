@@ -125,6 +125,13 @@ void call_on_done(void *userdata, Process *p, const Failure *failure) {
                 call_reply(userdata, NULL);
 }
 
+void call_reply_exhausted(Call *call) {
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
+
+        (void) failure_set(&failure, FAILURE_RESOURCE_EXHAUSTED, "out of memory");
+        call_reply_failure(call, &failure);
+}
+
 void calls_abandon(Connection *c, const char *sender) {
         Call *call, *next;
 

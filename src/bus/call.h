@@ -35,6 +35,7 @@ void call_on_done(void *userdata, Process *p, const Failure *failure);
 /* Each answers, if anybody is there to be answered, and frees the call. */
 void call_reply(Call *call, const char *types, ...);
 void call_reply_message(Call *call, sd_bus_message *reply); /* which stays the caller's */
+void call_reply_exhausted(Call *call); /* for want of memory */
 void call_reply_failure(Call *call, const Failure *failure);
 
 /* The client (all of a connection with sender NULL) has gone: gives up its waits and forgets its messages. */

@@ -203,7 +203,7 @@ static void on_listed(void *userdata, Process *p, const Failure *failure) {
                 call_reply_failure(call, failure);
         else if (call->message && (sd_bus_message_new_method_return(call->message, &reply) < 0 ||
                                    append_pids(reply, p->container, p->operation->pids, p->operation->n_pids) < 0))
-                (void) call_free(call);
+                call_reply_exhausted(call);
         else
                 call_reply_message(call, reply);
 }

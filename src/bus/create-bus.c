@@ -116,7 +116,7 @@ static void on_created(void *userdata, Process *p, const Failure *failure) {
         else if (process_path_encode(p, &path) >= 0)
                 call_reply(call, "ou", path, p->pid > 0 ? (uint32_t) p->pid : 0);
         else
-                (void) call_free(call);
+                call_reply_exhausted(call);
 }
 
 static int create_container(Connection *connection, sd_bus_message *m, CreateRequest *q, Failure *failure) {

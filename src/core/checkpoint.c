@@ -19,8 +19,9 @@
 
 /* ---- CRIU's log ---- */
 
-/* The end of the log 'name' in the folder 'path': nothing of it is followed or waited for. */
-static int log_read_end(const char *path, const char *name, char **ret, size_t *ret_size) {
+/* The end of the log 'name' in the folder 'path', if it is not older than this try: nothing of it is followed or waited
+ * for. */
+static int log_read_end(const char *path, const char *name, uint64_t since_usec, char **ret, size_t *ret_size) {
         _cleanup_(safe_closep) int dir_fd = -EBADF, fd = -EBADF;
         _cleanup_(freep) char *text = NULL;
         struct stat st;
@@ -36,6 +37,8 @@ static int log_read_end(const char *path, const char *name, char **ret, size_t *
                 return -errno;
         if (!S_ISREG(st.st_mode))
                 return -EBADFD;
+        if (((uint64_t) st.st_mtim.tv_sec + 1) * USEC_PER_SEC < since_usec)
+                return -ENODATA;
 
         text = malloc(LOG_KEPT_MAX + 1);
         if (!text)
@@ -108,7 +111,7 @@ static void checkpoint_set_failure(Operation *op, const JobResult *result) {
         text = runtime_result_to_text(c->runtime, result, *c->services->runtime_timeout_usec);
         first = text ? runtime_first_line(text) : NULL;
         work = checkpoint_work_path(op);
-        r = work ? log_read_end(work, "dump.log", &dump, &size) : -ENOMEM;
+        r = work ? log_read_end(work, "dump.log", result->started_usec, &dump, &size) : -ENOMEM;
         if (r < 0) {
                 /* CRIU did not come as far as to write one. */
                 (void) failure_set(&op->failure, FAILURE_RUNTIME_FAILED, "OCI runtime checkpoint failed: %s",
@@ -271,13 +274,13 @@ int checkpoint_restore_argv(const Process *p, const Runtime *runtime, const char
         return runtime_restore_argv(runtime, &o, ret);
 }
 
-void checkpoint_explain_restore(Operation *op) {
+void checkpoint_explain_restore(Operation *op, const JobResult *result) {
         _cleanup_(freep) char *work = restore_work_path(op->process->container), *text = NULL, *tail = NULL;
         _cleanup_(freep) char *message = NULL;
         size_t size = 0;
 
         if (op->failure.kind != FAILURE_RUNTIME_FAILED || !work ||
-            log_read_end(work, "restore.log", &text, &size) < 0)
+            log_read_end(work, "restore.log", result->started_usec, &text, &size) < 0)
                 return;
 
         tail = runtime_criu_tail(text, size);

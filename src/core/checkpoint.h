@@ -11,4 +11,4 @@
 int checkpoint_restore_argv(const Process *p, const Runtime *runtime, const char *pid_file, char ***ret);
 
 /* After a failed restore: adds what CRIU's own log says to the operation's failure. */
-void checkpoint_explain_restore(Operation *op);
+void checkpoint_explain_restore(Operation *op, const JobResult *result);

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <utlist.h>
 #include <sys/stat.h>
 
 #define HIDDEN_TRIES 1000
@@ -39,11 +40,13 @@ typedef struct Removal {
         int base_fd; /* services::state_fd or root_fd, which outlive this */
         char ns[IDENTIFIER_MAX + 1];
         char name[2 * IDENTIFIER_MAX];
+        struct Removal *prev, *next; /* registry::removals */
 } Removal;
 
 static void removal_on_done(void *userdata, int result) {
         _cleanup_(freep) Removal *removal = userdata;
 
+        DL_DELETE(removal->registry->removals, removal);
         if (result < 0)
                 log_warning_errno(result, "Failed to remove %s/%s completely, leaving the rest: %m", removal->ns,
                                   removal->name);
@@ -66,6 +69,17 @@ static void removal_start(Registry *registry, int base_fd, const char *ns, int n
         r = tree_remove_start(registry->services->reaper, ns_fd, name, removal_on_done, removal);
         if (r < 0) {
                 log_warning_errno(r, "Failed to start removing %s/%s, leaving it to the next start: %m", ns, name);
+                free(removal);
+                return;
+        }
+        DL_APPEND(registry->removals, removal);
+}
+
+void cleanup_forget_removals(Registry *registry) {
+        Removal *removal, *next;
+
+        DL_FOREACH_SAFE(registry->removals, removal, next) {
+                DL_DELETE(registry->removals, removal);
                 free(removal);
         }
 }
@@ -298,6 +312,7 @@ void cleanup_undo_create(Operation *op) {
         Container *c = op->process->container;
         int r;
 
+        c->oom = oom_watch_free(c->oom); /* nobody has seen the container */
         if (!op->runtime_was_run) {
                 undo_unmount(op);
                 return;
@@ -393,6 +408,7 @@ int cleanup_dead(Container *c) {
 /* ---- a failed restore from a checkpoint ---- */
 
 static void restore_on_forgotten(Operation *op, const JobResult *result) {
+        (void) process_forget_pid_file(op->process);
         cleanup_log_delete_force(op->process->container, result);
         operation_finish(op);
 }

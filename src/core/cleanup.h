@@ -16,6 +16,9 @@ void cleanup_remove_folders(Container *c);
  * its folder 'ns'. */
 void cleanup_remove_leftover(Registry *registry, int base_fd, const char *ns, int ns_fd, const char *name);
 
+/* At our own end: what is being removed goes on being removed, and nobody is told. */
+void cleanup_forget_removals(Registry *registry);
+
 /* Removes log.json, so that what the next runtime command writes there is its own, and the file's size stays bounded.
  */
 int cleanup_forget_log(const Process *p);

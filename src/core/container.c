@@ -25,8 +25,6 @@
 
 static bool hash_failed;
 
-static void container_tell_oom(Container *c, uint64_t kills);
-
 int container_new(Container **ret, Registry *registry, const char *ns, const char *id) {
         _cleanup_(container_freep) Container *c = NULL;
         int r;
@@ -277,7 +275,7 @@ int container_publish(Container *c) {
         c->phase = CONTAINER_LIVE;
         c->registry->n_live++;
 
-        if (c->init.pid > 0) {
+        if (c->init.pid > 0 && !c->init.exited) {
                 r = registry_index_process(c->registry, &c->init);
                 if (r < 0)
                         (void) container_log(c, LOG_WARNING, r, "Failed to index process %d, ignoring: %m",
@@ -351,9 +349,7 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
 void process_publish_exit(Process *p) {
         Container *c = p->container;
 
-        if (c->oom)
-                container_tell_oom(c, oom_watch_read(c->oom));
-
+        container_flush_oom(c);
         registry_unindex_process(c->registry, p);
         if (!process_is_init(p) && p->state == PROCESS_RUNNING)
                 c->n_execs_alive--;
@@ -400,7 +396,21 @@ static void container_tell_oom(Container *c, uint64_t kills) {
 }
 
 static void container_on_oom(void *userdata, uint64_t kills) {
-        container_tell_oom(userdata, kills);
+        Container *c = userdata;
+
+        /* Its start comes first, also when the program is killed as soon as it runs. */
+        if (c->init.operation && c->init.operation->kind == OPERATION_START)
+                c->oom_untold += kills;
+        else
+                container_tell_oom(c, kills);
+}
+
+void container_flush_oom(Container *c) {
+        uint64_t kills = c->oom_untold;
+
+        c->oom_untold = 0;
+        if (c->oom)
+                container_tell_oom(c, kills + oom_watch_read(c->oom));
 }
 
 void container_watch_oom(Container *c) {

@@ -50,6 +50,7 @@ struct Container {
         uint64_t created_at;
         uint64_t oom_kills;   /* told so far */
         uint64_t oom_counter; /* the kernel's count that has been told of; UINT64_MAX: not known yet */
+        uint64_t oom_untold;  /* while it is being started */
         OomWatch *oom;
         bool owns_bundle;
         bool is_unknown; /* its state was lost: what it had is looked for where it would be */
@@ -118,6 +119,9 @@ void process_publish_exit(Process *p);
 
 /* Begins to watch for out-of-memory kills; not being able to is logged. */
 void container_watch_oom(Container *c);
+
+/* Tells of kills that were not told yet, those included that nobody has noticed so far. */
+void container_flush_oom(Container *c);
 
 /* Says that it is gone (observer), and wakes who still waits for it or its processes. */
 void container_withdraw(Container *c);

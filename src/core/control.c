@@ -197,5 +197,11 @@ static void ps_on_runtime(Operation *op, const JobResult *result) {
 }
 
 int operation_list_pids(Operation *op) {
+        const Process *p = op->process;
+
+        if (p->exited || p->state == PROCESS_DELETED) {
+                operation_finish(op); /* none */
+                return 0;
+        }
         return operation_run_verb(op, ps_argv, ps_on_runtime);
 }

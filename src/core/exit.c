@@ -186,10 +186,28 @@ static void exit_on_starts_over(Operation *op) {
 
 static int exit_on_starts_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Operation *op = userdata;
+        Container *c = op->process->container;
 
-        CONTAINER_FOREACH_EXEC(p, op->process->container)
-                if (p->operation && p->operation->kind == OPERATION_START && p->operation->job)
-                        job_expire(p->operation->job);
+        c->n_dispatching++;
+        CONTAINER_FOREACH_EXEC(p, c) {
+                Operation *start = p->operation;
+
+                if (!start || start->kind != OPERATION_START)
+                        continue;
+                if (start->job) {
+                        job_expire(start->job);
+                        continue;
+                }
+
+                /* It waits for its loggers. */
+                process_cancel_io(p);
+                (void) failure_set(&start->failure, FAILURE_FAILED_PRECONDITION,
+                                   "container %s init process is not running, it is stopped: failed precondition",
+                                   c->id);
+                operation_finish(start);
+        }
+        c->n_dispatching--;
+        container_collect(c);
         return 0;
 }
 
@@ -322,7 +340,7 @@ static void delete_on_runtime(Operation *op, const JobResult *result) {
                 p->exited_at = clock_get_realtime();
         }
 
-        if (p->state == PROCESS_STOPPED || p->exited)
+        if (p->state == PROCESS_STOPPED)
                 delete_complete(op);
         else
                 delete_wait_for_exit(op);

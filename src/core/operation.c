@@ -3,7 +3,9 @@
 
 #include "core/operation.h"
 #include "core/cleanup.h"
+#include "core/process-io.h"
 #include "core/registry.h"
+#include "core/start.h"
 #include "util/log.h"
 #include "util/strv.h"
 #include "util/text.h"
@@ -124,6 +126,8 @@ void operation_finish(Operation *op) {
         operation_answer(op);
         p->operation = NULL;
         (void) operation_free(op);
+        if (c->oom_untold > 0)
+                container_flush_oom(c);
 
         c->n_dispatching++;
         process_dispatch(p);
@@ -140,8 +144,11 @@ void operation_finish(Operation *op) {
 static void process_abort(Process *p) {
         Operation *op, *next;
 
-        if (p->operation)
+        if (p->operation) {
+                if (p->operation->kind == OPERATION_START || p->operation->kind == OPERATION_CREATE)
+                        process_kill_loggers(p); /* they log nothing yet, and nobody would know of them */
                 DL_PREPEND(p->queue, p->operation);
+        }
         p->operation = NULL;
 
         DL_FOREACH_SAFE(p->queue, op, next) {
@@ -194,6 +201,7 @@ int operation_run(Operation *op, char **argv, const int stdio[3], bool capture, 
                 return r;
 
         op->then = then;
+        op->timeout_usec = timeout_usec;
         return job_new(&op->job, op->process->container->services->pool, &p, operation_on_job, op);
 }
 
@@ -202,7 +210,7 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
         Container *c = op->process->container;
         _cleanup_(safe_closep) int dir_fd = container_open_state_directory(c);
 
-        text = runtime_result_to_text(c->runtime, result, *c->services->runtime_timeout_usec);
+        text = runtime_result_to_text(c->runtime, result, op->timeout_usec);
         if (result->error == -ETIMEDOUT) {
                 (void) failure_set(&op->failure, FAILURE_DEADLINE_EXCEEDED, "OCI runtime %s failed: %s", verb,
                                    strempty(text));
@@ -241,8 +249,20 @@ int operation_run_verb(Operation *op, OperationArgv make_argv, OperationThen the
 
 /* ---- dispatch ---- */
 
+/* After a restart: was it started while nobody looked? */
 static int operation_probe(Operation *op) {
-        return cleanup_probe_started(op);
+        Process *p = op->process;
+        pid_t pid;
+
+        if (p->state == PROCESS_CREATED)
+                return cleanup_probe_started(op);
+
+        /* A restore from a checkpoint that was under way is undone; it can be begun again. */
+        if (p->state == PROCESS_CREATED_CHECKPOINT && process_read_pid_file(p, "restore", &pid, NULL) >= 0)
+                cleanup_failed_restore(op);
+        else
+                operation_finish(op);
+        return 0;
 }
 
 /* clang-format off */
@@ -313,6 +333,8 @@ static Operation *process_next_exit(Process *p) {
         }
 
         process_publish_exit(p);
+        if (!process_is_init(p))
+                process_dispatch(&p->container->init); /* its own exit may wait for this one */
         return NULL;
 }
 
@@ -323,8 +345,14 @@ static Operation *process_next_operation(Process *p) {
         if (op)
                 return op;
 
+        /* What must wait holds up what came after it, save a kill: that may be the only way to end the wait. */
         op = p->queue;
-        if (!op || operation_must_wait(op))
+        if (op && operation_must_wait(op)) {
+                if (!process_is_init(p))
+                        return NULL;
+                DL_SEARCH_SCALAR(p->queue, op, kind, OPERATION_KILL);
+        }
+        if (!op)
                 return NULL;
 
         DL_DELETE(p->queue, op);
@@ -361,9 +389,9 @@ void process_dispatch(Process *p) {
 
 void container_dispatch(Container *c) {
         c->n_dispatching++;
-        process_dispatch(&c->init);
         CONTAINER_FOREACH_EXEC(p, c)
                 process_dispatch(p);
+        process_dispatch(&c->init);
         c->n_dispatching--;
 
         container_collect(c);

@@ -72,6 +72,7 @@ struct Operation {
 
         Job *job;
         OperationThen then; /* goes on when the job is over */
+        uint64_t timeout_usec; /* of the job */
         MountsJob *mounts;
         void (*resume)(Operation *op); /* it waits for something in the container to happen: called after each change, to
                                         * see whether it has */

@@ -262,8 +262,6 @@ static void process_on_journaled(void *userdata) {
         process_on_moved(userdata);
 }
 
-/* One of them is done: which, its own callback does not say, but it has nothing left to do, and the end of the input is
- * the only time for that. */
 static int process_add_pump(Process *p, size_t i, int *from, int *to, PumpFlags flags) {
         _cleanup_(freep) char *name = NULL;
         int r;
@@ -358,12 +356,37 @@ int process_begin_io(Process *p, Failure *failure) {
         return 0;
 }
 
+static void process_close_stream(Stream *s) {
+        stream_release_child_end(s);
+        stream_close_hold(s);
+        s->from = safe_close(s->from);
+        s->to = safe_close(s->to);
+}
+
 void process_cancel_io(Process *p) {
-        if (!p->io)
+        ProcessIo *io = p->io;
+        bool begun;
+
+        if (!io)
                 return;
 
-        console_done(&p->io->console);
+        console_done(&io->console);
         process_stop_loggers(p);
+
+        begun = io->master >= 0;
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+                begun = begun || io->pumps[i] || io->journals[i];
+                io->pumps[i] = pump_free(io->pumps[i]);
+                io->journals[i] = journal_stream_free(io->journals[i]);
+        }
+        io->master = safe_close(io->master);
+        if (!begun)
+                return;
+
+        /* What has begun to be moved cannot be begun again: the next try opens it anew. */
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+                if (p->streams[i].kind != STREAM_FD)
+                        process_close_stream(&p->streams[i]);
 }
 
 void process_release_child_ends(Process *p) {
@@ -372,6 +395,7 @@ void process_release_child_ends(Process *p) {
 }
 
 void process_reopen_io(Process *p) {
+        process_adopt_loggers(p);
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
                 _cleanup_(freep) char *name = process_file_name(p, stream_files[i]);
                 _cleanup_(safe_closep) int dir_fd = -EBADF;
@@ -471,6 +495,7 @@ void process_on_moved(Process *p) {
         if (!io->draining || !process_io_is_drained(p))
                 return;
 
+        io->drain_timer = sd_event_source_disable_unref(io->drain_timer);
         process_drain_fifos(p);
         process_dispatch(p); /* a delete may wait for this */
 }
@@ -501,15 +526,19 @@ static int process_on_drain_overdue(sd_event_source *source, uint64_t usec, void
 
 void process_drain_io(Process *p) {
         ProcessIo *io = p->io;
-        bool has_pipes = io && !p->terminal && (io->pumps[1] || io->pumps[2]);
+        bool has_pipes = io && !p->terminal && !process_io_is_drained(p);
 
         process_close_stdin(p);
         if (io) {
                 io->draining = true;
                 io->pumps[0] = pump_free(io->pumps[0]);
 
-                /* A relay's pipe may have been inherited, and has an end of its own when its last writer has gone; who
-                 * still writes then, does so for as long as a delete would wait. */
+                for (size_t i = 1; i < 3; i++)
+                        if (p->streams[i].kind == STREAM_JOURNAL)
+                                stream_close_hold(&p->streams[i]);
+
+                /* A relay's pipe and the journal's FIFO may have been inherited, and end when their last writer has gone;
+                 * who still writes then, does so for as long as a delete would wait. */
                 if (!has_pipes || sd_event_add_time_relative(p->container->services->event, &io->drain_timer,
                                                              CLOCK_MONOTONIC, PROCESS_DRAIN_USEC, 0,
                                                              process_on_drain_overdue, p) < 0)
@@ -521,14 +550,8 @@ void process_drain_io(Process *p) {
 
 void process_release_io(Process *p) {
         p->drain = stream_drain_free(p->drain);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
-                Stream *s = &p->streams[i];
-
-                stream_release_child_end(s);
-                stream_close_hold(s);
-                s->from = safe_close(s->from);
-                s->to = safe_close(s->to);
-        }
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+                process_close_stream(&p->streams[i]);
         process_stop_loggers(p);
         process_free_io(p);
 }

@@ -25,6 +25,8 @@ struct ProcessIo {
         Pump *pumps[3];
         JournalStream *journals[3];
         Logger *loggers[3]; /* [1]: of stdout, and of stderr if that names the same */
+        pid_t logger_pids[3]; /* after a restart, of those that are still to be taken back */
+        uint64_t logger_start_times[3];
 
         Operation *operation; /* waits for the loggers to be ready */
         ProcessIoThen then;
@@ -97,7 +99,10 @@ void process_on_moved(Process *p);
 /* Starts those that its streams name; they count in io->n_unready until they are ready, then io->then() is called. */
 int process_start_loggers(Process *p, Failure *failure);
 void process_stop_loggers(Process *p);
+void process_kill_loggers(Process *p); /* at once */
 
-/* The logger of stdout (1) or stderr (2), to be kept on disk: its pid, 0 if there is none. And taking it back. */
+/* The logger of stdout (1) or stderr (2), to be kept on disk: its pid, 0 if there is none. After
+ * a restart: what was read there, and taking them back once it is known that their process lives. */
 pid_t process_get_logger(const Process *p, size_t i, uint64_t *ret_start_time);
-int process_adopt_logger(Process *p, size_t i, pid_t pid, uint64_t start_time);
+int process_expect_logger(Process *p, size_t i, pid_t pid, uint64_t start_time);
+void process_adopt_loggers(Process *p);

@@ -7,6 +7,7 @@
 #include "util/text.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <syslog.h>
 
 /* How long a logger may go on after the process has been deleted, before it is asked to end. */
@@ -131,14 +132,43 @@ pid_t process_get_logger(const Process *p, size_t i, uint64_t *ret_start_time) {
         return l ? logger_get_pid(l) : 0;
 }
 
-int process_adopt_logger(Process *p, size_t i, pid_t pid, uint64_t start_time) {
-        int r;
-
+int process_expect_logger(Process *p, size_t i, pid_t pid, uint64_t start_time) {
         if (!process_get_io(p))
                 return -ENOMEM;
 
-        r = logger_adopt(&p->io->loggers[i], p->container->services->event, pid, start_time);
-        return r == -ESRCH ? 0 : r;
+        p->io->logger_pids[i] = pid;
+        p->io->logger_start_times[i] = start_time;
+        return 0;
+}
+
+void process_adopt_loggers(Process *p) {
+        int r;
+
+        for (size_t i = 1; i < 3 && p->io; i++) {
+                if (p->io->logger_pids[i] <= 0)
+                        continue;
+
+                r = logger_adopt(&p->io->loggers[i], p->container->services->event, p->io->logger_pids[i],
+                                 p->io->logger_start_times[i]);
+                p->io->logger_pids[i] = 0;
+                if (r >= 0)
+                        logger_set_on_exited(p->io->loggers[i], process_on_logger_exited, p);
+                else
+                        (void) container_log(p->container, LOG_WARNING, r,
+                                             "Failed to take back the logger %s of process %s, going on without it: %m",
+                                             p->streams[i].uri, p->id);
+        }
+}
+
+void process_kill_loggers(Process *p) {
+        pid_t pid;
+
+        for (size_t i = 1; i < 3 && p->io; i++) {
+                pid = p->io->loggers[i] ? logger_get_pid(p->io->loggers[i]) : 0;
+                if (pid > 0)
+                        (void) kill(pid, SIGKILL); /* a child of ours that has not been reaped */
+                p->io->loggers[i] = logger_free(p->io->loggers[i]);
+        }
 }
 
 void process_stop_loggers(Process *p) {

@@ -7,6 +7,7 @@
 #define uthash_nonfatal_oom(element) (hash_failed = true)
 
 #include "core/registry.h"
+#include "core/cleanup.h"
 #include "core/operation.h"
 #include "host/pid.h"
 #include "util/log.h"
@@ -33,6 +34,7 @@ void registry_done(Registry *r) {
                 (void) container_free(c);
         }
 
+        cleanup_forget_removals(r);
         assert(!r->containers);
         assert(!r->namespaces);
         assert(!r->processes);
@@ -330,11 +332,11 @@ void registry_check_idle(Registry *r) {
 
 void registry_stop(Registry *r, void (*idle)(void *userdata), void *userdata) {
         r->stopping = true;
-        r->idle = idle;
-        r->idle_userdata = userdata;
 
         REGISTRY_FOREACH(c, r)
                 container_dispatch(c); /* refuses what waits */
 
+        r->idle = idle;
+        r->idle_userdata = userdata;
         registry_check_idle(r);
 }

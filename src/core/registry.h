@@ -22,6 +22,7 @@ struct Registry {
         Container *containers; /* all, also those nobody can see; key "NS/ID" */
         Namespace *namespaces;
         Process *processes; /* by pid */
+        struct Removal *removals; /* folders that are being taken away */
         unsigned n_live;    /* the visible ones */
         bool stopping;
         sd_event_source *trim;        /* gives memory back once nobody is left */
@@ -58,7 +59,7 @@ void registry_unindex_process(Registry *r, Process *p);
 bool registry_has_namespace(Registry *r, const char *name);
 bool registry_is_last_of_namespace(const Container *c);
 
-/* Sees to it that container_save() is tried again later. */
+/* Sees to it that process_save() is tried again later. */
 void registry_retry_save(Registry *r);
 
 /* No more operations are accepted; idle() is called (perhaps at once) when none is running. */

@@ -3,7 +3,9 @@
 
 #include "core/restore.h"
 #include "core/cleanup.h"
+#include "core/exec.h"
 #include "core/process-io.h"
+#include "core/start.h"
 #include "core/state.h"
 #include "host/bundle.h"
 #include "host/cgroup.h"
@@ -198,7 +200,7 @@ static int read_container(Restore *restore, int fd, const char *ns, const char *
         if (fill_in_unknown(f.container) < 0)
                 f.status = -ENOMEM;
         if (f.status >= 0) {
-                state_load_execs(f.container, fd);
+                state_load_execs(f.container, fd, f.boot_id);
                 find_lost_events(restore, f.container);
         }
 
@@ -349,6 +351,31 @@ static void adopt_exec(Process *p) {
         p->exited_at = clock_get_realtime();
 }
 
+/* We were killed while it was being started. If the runtime got as far as to make the process, it runs: in the cgroup of
+ * its container, where its number is nobody else's. */
+static void adopt_started_exec(Process *p) {
+        _cleanup_(freep) char *cgroup = NULL;
+        Container *c = p->container;
+        PidStat stat;
+        pid_t pid;
+
+        if (p->state != PROCESS_CREATED || isempty(c->control_group) ||
+            process_read_pid_file(p, "exec", &pid, NULL) < 0 || pid_read_stat(pid, &stat) < 0 ||
+            pid_read_cgroup(pid, &cgroup) < 0 || !streq(cgroup, c->control_group) ||
+            process_watch(p, pid, stat.start_time, true) < 0)
+                return;
+
+        p->state = PROCESS_RUNNING;
+        p->started_at = process_get_start(p);
+        c->n_execs_alive++;
+        process_reopen_io(p);
+        (void) registry_index_process(c->registry, p);
+        exec_forget_spec(p);
+        (void) container_log(c, LOG_NOTICE, 0, "Process %s runs, although its start was not seen to succeed.", p->id);
+        (void) container_commit(c, EVENT_EXEC_STARTED, p,
+                                PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED | PROCESS_CHANGED_PID, false);
+}
+
 static void take_back_execs(Container *c) {
         CONTAINER_FOREACH_EXEC(p, c)
                 adopt_exec(p);
@@ -384,6 +411,8 @@ static int adopt(Restore *restore, Container *c) {
         (void) container_publish(c);
         adopt_freezer(c);
         container_watch_oom(c);
+        CONTAINER_FOREACH_EXEC(e, c)
+                adopt_started_exec(e);
         if (p->state == PROCESS_CREATED)
                 operation_submit(p, OPERATION_PROBE, NULL, NULL, NULL);
         container_dispatch(c); /* exec'd processes whose exit is still to be told */
@@ -403,6 +432,8 @@ static void take_back(Restore *restore, Finding *f) {
                 restore->n_stopped++;
                 take_back_execs(c);
                 (void) container_publish(c);
+                if (p->state == PROCESS_CREATED_CHECKPOINT)
+                        operation_submit(p, OPERATION_PROBE, NULL, NULL, NULL);
                 container_dispatch(c);
                 return;
         }

@@ -17,7 +17,7 @@
 
 /* ---- finding the process ---- */
 
-static int read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Failure *failure) {
+int process_read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Failure *failure) {
         _cleanup_(safe_closep) int dir_fd = container_open_state_directory(p->container);
         _cleanup_(freep) char *text = NULL, *file = process_file(p, "pid");
         uint64_t pid = 0;
@@ -50,7 +50,7 @@ int process_take(Process *p, const char *verb, uint64_t since_usec, Failure *fai
         pid_t pid = 0;
         PidStat stat;
 
-        r = read_pid_file(p, verb, &pid, failure);
+        r = process_read_pid_file(p, verb, &pid, failure);
         if (r < 0)
                 return r;
 
@@ -95,7 +95,7 @@ void process_kill_stray(const Process *p) {
                 return;
         }
 
-        if (read_pid_file(p, "", &pid, NULL) < 0 || pid_read_stat(pid, &stat) < 0 ||
+        if (process_read_pid_file(p, "", &pid, NULL) < 0 || pid_read_stat(pid, &stat) < 0 ||
             stat.parent != getpid())
                 return;
         if (reaper_watch(p->container->services->reaper, pid, stray_on_reaped, NULL) < 0)
@@ -199,7 +199,7 @@ static void streams_on_runtime(Operation *op, const JobResult *result) {
                 process_kill_stray(p);
                 process_cancel_io(p);
                 if (is_init) {
-                        checkpoint_explain_restore(op);
+                        checkpoint_explain_restore(op, result);
                         cleanup_failed_restore(op);
                 } else
                         operation_finish(op);
@@ -221,10 +221,11 @@ static void streams_on_runtime(Operation *op, const JobResult *result) {
 
         process_release_child_ends(p);
         process_index(p);
-        if (is_init) {
+        if (is_init && !p->exited) {
                 (void) pid_read_cgroup(p->pid, &p->container->control_group);
                 container_watch_oom(p->container);
-        } else {
+        }
+        if (!is_init) {
                 p->container->n_execs_alive++;
                 exec_forget_spec(p);
         }
@@ -252,11 +253,23 @@ static int streams_make_argv(Operation *op, char ***ret) {
                                   : exec_argv(p, &runtime, pid_file, ret);
 }
 
+static int exec_check_container(const Container *c, Failure *failure) {
+        if (c->phase != CONTAINER_LIVE || c->init.exited || c->init.state == PROCESS_STOPPED)
+                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
+                                   "container %s init process is not running, it is stopped: failed precondition", c->id);
+        if (c->init.state == PROCESS_PAUSED)
+                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
+                                   "cannot exec in a paused container (id: %s): failed precondition", c->id);
+        return 0;
+}
+
 static void streams_run(Operation *op) {
         Process *p = op->process;
         char **argv = NULL;
         int stdio[3], r;
 
+        if (!process_is_init(p))
+                (void) exec_check_container(p->container, &op->failure); /* it may have died while loggers got ready */
         if (failure_is_set(&op->failure)) {
                 process_cancel_io(p);
                 operation_finish(op);
@@ -290,16 +303,6 @@ static int streams_start(Operation *op) {
 }
 
 /* ---- the verb ---- */
-
-static int exec_check_container(const Container *c, Failure *failure) {
-        if (c->phase != CONTAINER_LIVE || c->init.exited || c->init.state == PROCESS_STOPPED)
-                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
-                                   "container %s init process is not running, it is stopped: failed precondition", c->id);
-        if (c->init.state == PROCESS_PAUSED)
-                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
-                                   "cannot exec in a paused container (id: %s): failed precondition", c->id);
-        return 0;
-}
 
 int operation_start(Operation *op) {
         Process *p = op->process;

@@ -6,6 +6,9 @@
 #include "core/failure.h"
 #include "core/process.h"
 
+/* What the pid file says; the number is not looked into. 'failure' may be NULL. */
+int process_read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Failure *failure);
+
 /* Finds the process that the runtime has made, by its pid file, alive or just dead, and watches it. The runtime is
  * believed only so far: it must be a child of ours, or one that was reaped after 'since_usec', when the runtime was started
  * (CLOCK_REALTIME). 'verb' is for the failure: "create". */

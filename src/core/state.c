@@ -245,7 +245,7 @@ static int load_logger(Process *p, size_t i, Json tree) {
             pid > INT32_MAX)
                 return -EBADMSG;
 
-        return pid > 0 && start_time > 0 ? process_adopt_logger(p, i, (pid_t) pid, start_time) : 0;
+        return pid > 0 && start_time > 0 ? process_expect_logger(p, i, (pid_t) pid, start_time) : 0;
 }
 
 static int load_stream(Process *p, size_t i, Json tree) {
@@ -431,9 +431,10 @@ int state_load(Container *c, int dir_fd, sd_id128_t *ret_boot_id, char **reterr_
 
 /* ---- exec'd processes ---- */
 
-static int load_exec(Container *c, int exec_fd, const char *file, const char *id, char **reterr_reason) {
+static int load_exec(Container *c, int exec_fd, const char *file, const char *id, sd_id128_t boot_id,
+                     char **reterr_reason) {
         _cleanup_(json_freep) Json tree = NULL;
-        const char *boot_id = NULL, *named = NULL;
+        const char *boot_text = NULL, *named = NULL, *ns = NULL;
         _cleanup_(freep) char *text = NULL;
         uint64_t version = 0;
         sd_id128_t boot;
@@ -448,13 +449,17 @@ static int load_exec(Container *c, int exec_fd, const char *file, const char *id
                 return r;
         if (json_get_uint64(tree, "version", &version) <= 0 || version == 0 || version > STATE_VERSION ||
             json_get_string(tree, "id", &named) <= 0 || !streq(named, id) ||
-            json_get_string(tree, "boot_id", &boot_id) <= 0 || sd_id128_from_string(boot_id, &boot) < 0)
+            json_get_string(tree, "namespace", &ns) <= 0 || !streq(ns, container_get_namespace(c)) ||
+            json_get_string(tree, "boot_id", &boot_text) <= 0 || sd_id128_from_string(boot_text, &boot) < 0 ||
+            !sd_id128_equal(boot, boot_id))
                 return -EBADMSG;
 
         r = container_add_exec(c, id, &p);
         if (r < 0)
                 return r;
         r = load_process(p, tree);
+        if (r >= 0 && p->state != PROCESS_CREATED && p->state != PROCESS_RUNNING && p->state != PROCESS_STOPPED)
+                r = -EBADMSG; /* those that an exec'd process never has */
         if (r < 0) {
                 p->state = PROCESS_DELETED;
                 container_collect(c);
@@ -463,7 +468,7 @@ static int load_exec(Container *c, int exec_fd, const char *file, const char *id
         return 0;
 }
 
-void state_load_execs(Container *c, int dir_fd) {
+void state_load_execs(Container *c, int dir_fd, sd_id128_t boot_id) {
         _cleanup_(safe_closep) int fd = -EBADF;
         struct dirent **entries = NULL;
         int n;
@@ -481,7 +486,7 @@ void state_load_execs(Container *c, int dir_fd) {
 
                 if (name[0] != '.' && length > suffix && streq(name + length - suffix, "." STATE_KIND)) {
                         id = strndup(name, length - suffix);
-                        r = !id ? -ENOMEM : !identifier_is_valid(id) ? -EINVAL : load_exec(c, fd, name, id, &reason);
+                        r = !id ? -ENOMEM : !identifier_is_valid(id) ? -EINVAL : load_exec(c, fd, name, id, boot_id, &reason);
                         if (r < 0)
                                 (void) container_log(c, LOG_WARNING, r,
                                                      "Leaving out what " EXEC_FOLDER "/%s says, it cannot be used%s%s: "

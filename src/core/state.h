@@ -29,5 +29,5 @@ typedef enum StateStatus {
 int state_load(Container *c, int dir_fd, sd_id128_t *ret_boot_id, char **reterr_reason);
 
 /* Adds the exec'd processes of a container that was loaded, with the state they had. One whose file cannot be used is
- * logged and left out: it harms no other. 'dir_fd' is the container's folder. */
-void state_load_execs(Container *c, int dir_fd);
+ * logged and left out: it harms no other. 'dir_fd' is the container's folder, 'boot_id' that of its own state. */
+void state_load_execs(Container *c, int dir_fd, sd_id128_t boot_id);

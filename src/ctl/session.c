@@ -5,7 +5,8 @@
  * The question how it ended is asked before it is started, so no end can be missed. A signal that comes before the
  * start means that there is nothing to be run; one that comes later is the process's, except for one that asks us to
  * end while our terminal is raw: then no key can have sent it, the keys being the process's already, and our terminal
- * has to be given back. */
+ * has to be given back. While we wait for a call nothing can be done about a signal, so that one is kept for later, but
+ * whoever insists ends us. */
 
 #include "ctl/session.h"
 
@@ -19,11 +20,71 @@
 
 static const int forwarded_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
 
+/* The first of these ask us to end. */
+#define N_ENDING_SIGNALS 4
+
+/* Of those, the one that has come during a call; the handler finds it here. */
+static volatile sig_atomic_t kept_signal;
+
+static bool signal_is_ending(int sig) {
+        for (size_t i = 0; i < N_ENDING_SIGNALS; i++)
+                if (forwarded_signals[i] == sig)
+                        return true;
+        return false;
+}
+
+int session_take_keys(DetachKeys *keys, const char *verb) {
+        if (detach_keys_parse(keys, optarg) < 0)
+                return settings_usage_error(verb, _("\"%s\" are no keys."), optarg);
+        return 0;
+}
+
+/* -- calls: they may take as long as an OCI runtime does -- */
+
+/* No other of these signals comes while this runs; the one it raises takes effect when it has returned. */
+static void session_on_early_signal(int sig) {
+        if (kept_signal != 0) {
+                (void) signal(sig, SIG_DFL);
+                (void) raise(sig);
+        }
+        kept_signal = sig;
+}
+
+/* What is ignored (nohup) stays so. Our terminal must not be raw, since it would not be given back. */
+static void session_enter_call(const Session *s) {
+        struct sigaction action = { .sa_handler = session_on_early_signal, .sa_flags = SA_RESTART }, old;
+        sigset_t unblock;
+
+        action.sa_mask = s->signals;
+        kept_signal = 0;
+        sigemptyset(&unblock);
+        for (size_t i = 0; i < N_ENDING_SIGNALS; i++)
+                if (sigaction(forwarded_signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+                        (void) sigaction(forwarded_signals[i], &action, NULL);
+                        sigaddset(&unblock, forwarded_signals[i]);
+                }
+        sigprocmask(SIG_UNBLOCK, &unblock, NULL);
+}
+
+/* What has been kept is pending then, as if it came now. */
+static void session_leave_call(const Session *s) {
+        struct sigaction old;
+
+        sigprocmask(SIG_BLOCK, &s->signals, NULL);
+        for (size_t i = 0; i < N_ENDING_SIGNALS; i++)
+                if (sigaction(forwarded_signals[i], NULL, &old) == 0 && old.sa_handler == session_on_early_signal)
+                        (void) signal(forwarded_signals[i], SIG_DFL);
+        if (kept_signal != 0)
+                (void) raise(kept_signal);
+        kept_signal = 0;
+}
+
 void session_begin(Session *s) {
         sigemptyset(&s->signals);
         for (size_t i = 0; i < ELEMENTSOF(forwarded_signals); i++)
                 sigaddset(&s->signals, forwarded_signals[i]);
         sigprocmask(SIG_BLOCK, &s->signals, NULL);
+        session_enter_call(s);
 }
 
 /* The signal that has come meanwhile, or 0. */
@@ -72,10 +133,11 @@ static void session_leave(Session *s, int sig) {
 static int session_on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         Session *s = userdata;
         int sig = (int) info->ssi_signo;
+        bool ours = s->draining || (s->screen && terminal_is_raw(s->screen));
 
-        if (s->screen && terminal_is_raw(s->screen) && sig != SIGUSR1 && sig != SIGUSR2)
+        if (ours && signal_is_ending(sig))
                 session_leave(s, sig);
-        else
+        else if (!s->draining)
                 session_kill(s, sig);
         return 0;
 }
@@ -189,13 +251,15 @@ static int session_open_terminal(Session *s) {
         return 0;
 }
 
-/* What it has left on its terminal. Signals have nobody to go to any more, and end this. */
-static void session_drain(Session *s) {
+/* What it has left on its terminal. Signals have nobody to go to any more, and end this. 0, or the signal. */
+static int session_drain(Session *s) {
+        s->draining = true;
         terminal_end(s->screen);
         while (!terminal_is_drained(s->screen) && !s->left)
                 if (sd_event_run(waiter_get_event(s->waiter), UINT64_MAX) < 0)
                         break;
-        s->left = false;
+        s->draining = s->left = false; /* it does not go on */
+        return s->signal;
 }
 
 /* -- from start to end -- */
@@ -214,15 +278,27 @@ static int session_call_start(Session *s, sd_bus_error *error) {
         return client_call(s->client, s->process->path, MONOSHIM_PROCESS, "Start", CLIENT_FOREVER, error, NULL, NULL);
 }
 
+static int session_reconnect(Session *s) {
+        int r;
+
+        if (s->waiter)
+                return waiter_reconnect(s->waiter);
+        r = client_reconnect(s->client);
+        if (r < 0)
+                report(_("monoshimd went away while %s/%s was started; the container may still be there."),
+                       s->process->ns, s->process->id);
+        return r;
+}
+
 /* A monoshimd that goes away before it answers may have started the process or not. The next one finds that out, but
  * may take its time: what it still calls "created" may turn out to run when it is to be started once more. */
-static int session_start(Session *s) {
+static int session_try_start(Session *s) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
         r = session_call_start(s, &error);
         if (r < 0 && client_error_is_lost(r, &error)) {
-                r = waiter_reconnect(s->waiter);
+                r = session_reconnect(s);
                 if (r < 0) {
                         s->lost = true;
                         return r;
@@ -236,6 +312,16 @@ static int session_start(Session *s) {
                         return 0;
         }
         return r < 0 ? report_call(r, &error, _("Cannot start %s/%s"), s->process->ns, s->process->id) : 0;
+}
+
+static int session_start(Session *s) {
+        int r;
+
+        session_enter_call(s);
+        r = session_try_start(s);
+        session_leave_call(s);
+        s->started = r >= 0;
+        return r;
 }
 
 /* Without its terminal it would be of no use to anybody. */
@@ -252,11 +338,11 @@ static int session_left(const Session *s) {
 
 static int session_wait(Session *s) {
         const WaitItem *item;
-        int r;
+        int sig = 0, r;
 
         r = waiter_run(s->waiter, USEC_INFINITY);
         if (r >= 0 && !s->left && s->screen)
-                session_drain(s);
+                sig = session_drain(s);
         s->screen = terminal_free(s->screen); /* before anything is said */
         if (r < 0) {
                 s->lost = true;
@@ -264,6 +350,8 @@ static int session_wait(Session *s) {
         }
         if (s->left)
                 return session_left(s);
+        if (sig > 0)
+                return 128 + sig;
 
         item = waiter_get(s->waiter, 0);
         if (!item->ended) {
@@ -279,10 +367,8 @@ static int session_run_attached(Session *s) {
         r = waiter_new(s->client, s->process, 1, NULL, NULL, &s->waiter);
         if (r >= 0)
                 r = session_catch_signals(s);
-        if (r >= 0 && !s->attach) {
+        if (r >= 0 && !s->attach)
                 r = session_start(s);
-                s->started = r >= 0;
-        }
         if (r < 0)
                 return VERB_FAILED;
 
@@ -310,18 +396,21 @@ static void session_delete(Session *s) {
 int session_run(Session *s) {
         int status;
 
+        session_leave_call(s);
         s->signal = signals_take(&s->signals);
         if (s->signal > 0)
                 status = 128 + s->signal;
         else if (s->detach) {
-                status = process_start(s->client, s->process) < 0 ? VERB_FAILED : 0;
-                s->started = s->left = status >= 0;
+                status = session_start(s) < 0 ? VERB_FAILED : 0;
+                s->left = s->started;
         } else
                 status = session_run_attached(s);
 
         s->screen = terminal_free(s->screen);
         s->waiter = waiter_free(s->waiter);
-        if (!s->attach && !s->left && !s->lost)
+        if (!s->attach && !s->left && !s->lost) {
+                session_enter_call(s);
                 session_delete(s);
+        }
         return status;
 }

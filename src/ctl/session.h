@@ -25,14 +25,18 @@ typedef struct Session {
         bool started;     /* read by whoever has something to print then */
         bool left;        /* it goes on without us */
         bool lost;        /* monoshimd has gone; the process may run on */
+        bool draining;    /* it has ended; what it has left on its terminal is still shown */
         int signal;       /* that took us off, or came before the start */
         sigset_t signals;
         Waiter *waiter;
         Terminal *screen;
 } Session;
 
+/* Takes optarg of --detach-keys=. 0 or a VERB_ value. */
+int session_take_keys(DetachKeys *keys, const char *verb);
+
 /* Keeps signals back from now on, to be called before anything is created: one that comes before the start means that
- * there is nothing to be run. */
+ * there is nothing to be run. A second one does not wait for what is being created, and ends us as it would have. */
 void session_begin(Session *s);
 
 /* Starts the process, waits for its end, and deletes it, as far as the options go. Returns the exit status: that of

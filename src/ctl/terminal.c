@@ -4,8 +4,8 @@
  *
  * Each direction has a buffer that is filled when it is empty and emptied before it is filled again, so nothing is
  * lost and whoever is slow slows the other side only. Nothing here may block: our streams are opened anew, where that
- * is possible, to have them non-blocking for ourselves alone; the master, whose flags are everybody's, is asked first
- * and given little at a time. */
+ * is possible, to have them non-blocking for ourselves alone. The master is everybody's who has the terminal open, and
+ * another one may have taken what woke us: so it is non-blocking for all of them. */
 
 #include "ctl/terminal.h"
 
@@ -26,6 +26,7 @@
 
 /* For a process that has ended: how long its terminal must have been silent, and how much can have been in there. */
 #define QUIET_USEC (100 * USEC_PER_MSEC)
+#define QUIET_ACCURACY_USEC USEC_PER_MSEC
 #define TAIL_MAX (128 * 1024)
 
 typedef struct Flow {
@@ -154,6 +155,13 @@ static void timer_arm(Terminal *t) {
         (void) sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
 }
 
+/* Somebody who did not get to run for a while finds the timer due together with what it has not waited for. */
+static bool terminal_has_more(const Terminal *t) {
+        struct pollfd p = { .fd = t->master.fd, .events = POLLIN };
+
+        return poll(&p, 1, 0) > 0 && (p.revents & POLLIN);
+}
+
 /* Either the process still lives, and may open its terminal again after nobody had it open: then it is looked at from
  * time to time, since epoll has no word for it. Or it has ended, and its terminal has been silent long enough. */
 static int terminal_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -161,7 +169,7 @@ static int terminal_on_timer(sd_event_source *source, uint64_t usec, void *userd
 
         if (!t->ended)
                 t->closed = false;
-        else if (flow_is_empty(&t->shown))
+        else if (flow_is_empty(&t->shown) && !terminal_has_more(t))
                 t->silent = true;
         else
                 timer_arm(t);
@@ -176,8 +184,12 @@ static void terminal_show(Terminal *t) {
                 flow_take(&t->shown, t->shown.end - t->shown.begin);
                 return;
         }
-        if (port_write(&t->out, &t->shown) >= 0)
+        if (port_write(&t->out, &t->shown) >= 0) {
+                /* The terminal was not read while this waited: its silence counts from now on. */
+                if (t->ended && flow_is_empty(&t->shown))
+                        timer_arm(t);
                 return;
+        }
 
         t->out_dead = true;
         flow_take(&t->shown, t->shown.end - t->shown.begin);
@@ -210,19 +222,23 @@ static void terminal_read_master(Terminal *t) {
 /* -- typed -- */
 
 /* The end of a file is typed as somebody would: by the key that means it, twice within a line, where the first one
- * only sends what has been typed of it. */
+ * only sends what has been typed of it. Without lines it is a character like others, and typed once. */
 static void terminal_type_end(Terminal *t) {
         struct termios modes;
+        bool in_line = t->in_line;
         cc_t key = 4;
 
         t->in_ended = true;
         if (t->in_is_tty)
                 return;
 
-        if (tcgetattr(t->master.fd, &modes) == 0 && modes.c_cc[VEOF] != _POSIX_VDISABLE)
-                key = modes.c_cc[VEOF];
+        if (tcgetattr(t->master.fd, &modes) == 0) {
+                if (modes.c_cc[VEOF] != _POSIX_VDISABLE)
+                        key = modes.c_cc[VEOF];
+                in_line = in_line && (modes.c_lflag & ICANON);
+        }
         t->typed.data[t->typed.end++] = key;
-        if (t->in_line)
+        if (in_line)
                 t->typed.data[t->typed.end++] = key;
 }
 
@@ -297,17 +313,19 @@ static int terminal_on_master(sd_event_source *source, int fd, uint32_t revents,
         return 0;
 }
 
-/* Somebody stops us, not by a key: who has our terminal meanwhile is to find it as it was. */
+/* Somebody stops us, not by a key: who has our terminal meanwhile is to find it as it was. What lets us go on is
+ * heard of below. */
 static int terminal_on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         tty_restore();
         (void) raise(SIGSTOP);
-        (void) tty_make_raw(STDIN_FILENO);
         return 0;
 }
 
-/* Who stopped us without a word may have changed the modes. */
+/* Who stopped us without a word may have changed the modes. In the background the terminal is somebody else's, and
+ * touching it would stop us again; there is another signal when it becomes ours. */
 static int terminal_on_continue(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
-        (void) tty_make_raw(STDIN_FILENO);
+        if (tty_is_ours(STDIN_FILENO))
+                (void) tty_make_raw(STDIN_FILENO);
         return 0;
 }
 
@@ -337,6 +355,13 @@ static int terminal_take_keyboard(Terminal *t, const DetachKeys *keys) {
         return r;
 }
 
+/* Without it reading may still hang, but only when there are several of us. */
+static void terminal_unblock(Port *p) {
+        int flags = fcntl(p->fd, F_GETFL);
+
+        p->blocking = flags < 0 || (!(flags & O_NONBLOCK) && fcntl(p->fd, F_SETFL, flags | O_NONBLOCK) < 0);
+}
+
 static int terminal_watch(Terminal *t, bool interactive, const DetachKeys *keys) {
         int r;
 
@@ -346,8 +371,8 @@ static int terminal_watch(Terminal *t, bool interactive, const DetachKeys *keys)
         if (r >= 0)
                 r = port_watch(&t->master, t->event, terminal_on_master, NULL, t);
         if (r >= 0)
-                r = sd_event_add_time_relative(t->event, &t->timer, CLOCK_MONOTONIC, QUIET_USEC, 0, terminal_on_timer,
-                                               t);
+                r = sd_event_add_time_relative(t->event, &t->timer, CLOCK_MONOTONIC, QUIET_USEC, QUIET_ACCURACY_USEC,
+                                               terminal_on_timer, t);
         if (r >= 0)
                 r = sd_event_source_set_enabled(t->timer, SD_EVENT_OFF);
         if (r < 0)
@@ -369,7 +394,8 @@ int terminal_new(sd_event *event, int master, bool interactive, const DetachKeys
         t->userdata = userdata;
         t->in.fd = t->out.fd = -EBADF;
         t->in_ended = !interactive;
-        t->master = (Port) { .fd = master, .blocking = true };
+        t->master = (Port) { .fd = master };
+        terminal_unblock(&t->master);
 
         /* A reader that has gone is to be heard of by EPIPE. */
         (void) signal(SIGPIPE, SIG_IGN);

@@ -4,7 +4,7 @@
 /* The terminal of a process, connected with our own standard streams.
  *
  * What is shown goes to stdout; what is typed comes from stdin, which is made raw if it is a terminal. The flags of
- * our streams are not touched, since others have them, too; nor are those of the master. */
+ * our streams are not touched, since others have them, too; the master is made non-blocking, as monoshimd has it. */
 
 #include "ctl/detach-keys.h"
 

@@ -24,12 +24,26 @@ bool tty_get_size(uint16_t *ret_columns, uint16_t *ret_rows) {
         return false;
 }
 
-/* At once, and not when all has been shown: a terminal that shows nothing would keep us. */
+/* A terminal that does not control us has no foreground that we could be out of. */
+bool tty_is_ours(int fd) {
+        pid_t foreground = tcgetpgrp(fd);
+
+        return foreground < 0 || foreground == getpgrp();
+}
+
+/* At once, and not when all has been shown: a terminal that shows nothing would keep us. From the background as well,
+ * where the signal that would stop us has to be kept back. */
 void tty_restore(void) {
+        sigset_t touching, before;
+
         if (raw_fd < 0)
                 return;
 
+        sigemptyset(&touching);
+        sigaddset(&touching, SIGTTOU);
+        (void) sigprocmask(SIG_BLOCK, &touching, &before);
         (void) tcsetattr(raw_fd, TCSANOW, &saved_modes);
+        (void) sigprocmask(SIG_SETMASK, &before, NULL);
         raw_fd = -1;
 }
 

@@ -105,12 +105,6 @@ static int exec_take_user(Exec *e, const char *verb) {
         return 0;
 }
 
-static int keys_take(DetachKeys *keys, const char *verb) {
-        if (detach_keys_parse(keys, optarg) < 0)
-                return settings_usage_error(verb, _("\"%s\" are no keys."), optarg);
-        return 0;
-}
-
 static int exec_take(void *userdata, const char *verb, int c) {
         Exec *e = userdata;
 
@@ -123,7 +117,7 @@ static int exec_take(void *userdata, const char *verb, int c) {
         case OPTION_EXEC_ID:            e->exec_id = optarg; return 0;
         case OPTION_CWD:                e->spec.cwd = optarg; return 0;
         case OPTION_PROCESS:            e->file = optarg; return 0;
-        case OPTION_DETACH_KEYS:        return keys_take(&e->keys, verb);
+        case OPTION_DETACH_KEYS:        return session_take_keys(&e->keys, verb);
         default:                        return create_options_take(&e->io, verb, c);
         }
         /* clang-format on */
@@ -363,7 +357,7 @@ static int attach_take(void *userdata, const char *verb, int c) {
         Session *session = userdata;
 
         if (c == OPTION_ATTACH_KEYS)
-                return keys_take(&session->keys, verb);
+                return session_take_keys(&session->keys, verb);
         session->interactive = false;
         return 0;
 }

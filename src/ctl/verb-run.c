@@ -4,6 +4,7 @@
 
 #include "ctl/i18n.h"
 #include "ctl/launch.h"
+#include "ctl/session.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 
@@ -62,9 +63,7 @@ static int run_take(void *userdata, const char *verb, int c) {
                 l->interactive = true;
                 return 0;
         case OPTION_DETACH_KEYS:
-                if (detach_keys_parse(&l->keys, optarg) < 0)
-                        return settings_usage_error(verb, _("\"%s\" are no keys."), optarg);
-                return 0;
+                return session_take_keys(&l->keys, verb);
         default:
                 return create_options_take(&l->create, verb, c);
         }

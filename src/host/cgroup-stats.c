@@ -14,8 +14,9 @@
 /* io.stat has a line for each device, cgroup.procs one for each process, of which there can be 2^22. */
 #define ATTRIBUTE_MAX (64 * 1024 * 1024)
 
-/* A container that is allowed to can make cgroups below its own. They are walked in the event loop. */
-#define CGROUPS_MAX 4096
+/* A container that is allowed to can make cgroups below its own. They are walked in the event loop, which a few hundred
+ * hold for some milliseconds. */
+#define CGROUPS_MAX 256
 #define DEPTH_MAX 64
 
 /* --- figures ---------------------------------------------------------------------------------------------------- */
@@ -28,7 +29,13 @@ static void stats_set(CgroupStats *stats, CgroupStat which, uint64_t value) {
 }
 
 static int attribute_read(int dir_fd, const char *name, char **ret) {
-        return file_read_beneath(dir_fd, name, ATTRIBUTE_MAX, ret, NULL);
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        /* The kernel has made these names: there is nothing to be led astray by. */
+        fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        return file_read_fd(fd, ATTRIBUTE_MAX, ret, NULL);
 }
 
 /* A file that holds one number, or "max". */

@@ -4,6 +4,7 @@
 
 #include "host/cgroup.h"
 
+#include "host/mountinfo.h"
 #include "util/strv.h"
 #include "util/text.h"
 
@@ -99,22 +100,6 @@ const char *cgroup_membership_get(const CgroupMembership *m, const char *control
 
 /* --- where a hierarchy is mounted ------------------------------------------------------------------------------- */
 
-/* /proc/self/mountinfo writes space, tab, newline and backslash as three octal digits. Done in place. */
-static char *mountinfo_unescape(char *s) {
-        char *to = s;
-
-        for (const char *from = s; *from; to++) {
-                if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
-                    from[3] >= '0' && from[3] <= '7') {
-                        *to = (char) ((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-                        from += 4;
-                } else
-                        *to = *from++;
-        }
-        *to = '\0';
-        return s;
-}
-
 static bool list_contains(const char *list, const char *word, size_t n) {
         for (;;) {
                 size_t l = strcspn(list, ",");
@@ -136,7 +121,7 @@ typedef struct Mount {
 
 /* "ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG...] - TYPE SOURCE SUPEROPTIONS", cut up in place. */
 static bool mountinfo_parse(char *line, Mount *ret) {
-        char *fields[5], *saved = NULL, *rest, *source;
+        char *fields[5], *rest, *source;
         Mount m;
 
         line[strcspn(line, "\n")] = '\0';
@@ -146,15 +131,16 @@ static bool mountinfo_parse(char *line, Mount *ret) {
         *rest = '\0';
         rest += 3;
 
+        /* A source may be empty, which strtok() would not notice. */
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
-                fields[i] = strtok_r(i == 0 ? line : NULL, " ", &saved);
+                fields[i] = strsep(&line, " ");
                 if (!fields[i])
                         return false;
         }
 
-        m.type = strtok_r(rest, " ", &saved);
-        source = strtok_r(NULL, " ", &saved);
-        m.options = strtok_r(NULL, " ", &saved);
+        m.type = strsep(&rest, " ");
+        source = strsep(&rest, " ");
+        m.options = strsep(&rest, " ");
         if (!m.type || !source || !m.options)
                 return false;
 

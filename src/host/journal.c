@@ -7,6 +7,7 @@
 
 #include "host/journal.h"
 
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -31,6 +32,12 @@
 #define PATIENCE_USEC (1 * USEC_PER_SEC)
 #define RECONNECT_USEC (250 * USEC_PER_MSEC)
 
+/* Of what still comes when we have ended, this much is thrown away in this time: enough for a message now and then,
+ * while whoever writes without end does not keep us busy. */
+#define LEFTOVER_INTERVAL_USEC (100 * USEC_PER_MSEC)
+#define LEFTOVER_BURST 4U
+#define N_LEFTOVERS_MAX 256U
+
 /* For a line of the greatest length, whatever the system's default is. The kernel doubles it. */
 #define SEND_BUFFER_SIZE (256 * 1024)
 
@@ -40,10 +47,10 @@ struct JournalStream {
         sd_event_source *timer; /* made by journal_stream_finish() */
         int64_t priority;
         int fd;
-        bool parked;  /* 'input' is edge-triggered */
         bool waiting; /* in connection.waiting */
         bool finishing;
         bool input_ended;
+        bool hung_up;   /* nobody has the other side open */
         bool impatient; /* 'timer' stands for the end of our patience */
         bool lossy;     /* we have warned that lines were lost */
         JournalStream *prev, *next;
@@ -69,6 +76,7 @@ static struct {
         sd_event_source *timer;  /* or, while there is no journal, when to look again */
         JournalStream *waiting;
         unsigned n_streams;
+        uint64_t taken_usec; /* when the journal last took anything from anybody */
 } connection = {
         .path = JOURNAL_SOCKET,
         .fd = -EBADF,
@@ -136,7 +144,11 @@ static int connection_try_send(struct msghdr *m) {
         do
                 n = sendmsg(connection.fd, m, MSG_NOSIGNAL | MSG_DONTWAIT);
         while (n < 0 && errno == EINTR);
-        return n < 0 ? -errno : 0;
+        if (n < 0)
+                return -errno;
+
+        connection.taken_usec = clock_get_monotonic();
+        return 0;
 }
 
 /* -EAGAIN when it has to be tried again, be it for want of room or of a journal. */
@@ -360,6 +372,20 @@ static ssize_t stream_read(JournalStream *s, char *data, size_t size, size_t cap
         return n;
 }
 
+/* One long line does not cost its memory for as long as the process is quiet behind it. */
+static void stream_shrink(JournalStream *s, size_t size) {
+        char *buffer;
+
+        if (s->capacity <= 2 * BUFFER_STEP || size > s->capacity / 4)
+                return;
+
+        buffer = realloc(s->buffer, size);
+        if (!buffer)
+                return;
+        s->buffer = buffer;
+        s->capacity = size;
+}
+
 /* Keeps what follows the first n bytes of the data. */
 static int stream_keep(JournalStream *s, const char *data, size_t size, size_t n) {
         size -= n;
@@ -376,15 +402,16 @@ static int stream_keep(JournalStream *s, const char *data, size_t size, size_t n
                         return -ENOMEM;
                 s->capacity = size;
                 memcpy(s->buffer, data + n, size);
-        } else
+        } else {
                 memmove(s->buffer, data + n, size);
+                stream_shrink(s, size);
+        }
         s->size = size;
         return 0;
 }
 
 typedef enum TurnState {
         TURN_STARVED, /* there is nothing to send before something comes */
-        TURN_DRY,     /* the same, and nobody has the other side open */
         TURN_READY,   /* there may be something to send */
         TURN_BLOCKED, /* the same, but the journal does not take it */
 } TurnState;
@@ -407,8 +434,10 @@ static ssize_t stream_fill(JournalStream *s, char **ret_data, size_t *ret_size) 
                 n = stream_read(s, *ret_data, s->size, s->buffer ? s->capacity : sizeof(scratch));
         if (n > 0)
                 *ret_size += (size_t) n;
-        else
-                s->input_ended = s->finishing;
+        else if (n != -EAGAIN || s->finishing) {
+                s->input_ended = s->finishing = true;
+                s->hung_up = n == 0;
+        }
         return n;
 }
 
@@ -430,7 +459,7 @@ static TurnState stream_move(JournalStream *s, bool *ret_progress) {
 
         if (r != 0)
                 return r > 0 ? TURN_READY : TURN_BLOCKED;
-        return n > 0 || n == -EAGAIN ? TURN_STARVED : TURN_DRY;
+        return TURN_STARVED;
 }
 
 /* ---- a turn ---- */
@@ -455,21 +484,6 @@ static int stream_set_timer(JournalStream *s, uint64_t usec) {
         return sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
 }
 
-/* A FIFO that had a writer and has none is hung up all the time, which only an edge-triggered source can wait out. */
-static int stream_park(JournalStream *s, bool park) {
-        int r;
-
-        if (s->parked == park)
-                return 0;
-
-        r = sd_event_source_set_io_events(s->input, EPOLLIN | (park ? (uint32_t) EPOLLET : 0));
-        if (r < 0)
-                return r;
-
-        s->parked = park;
-        return 0;
-}
-
 static int stream_wait(JournalStream *s, TurnState state, bool progress) {
         bool send = state == TURN_READY || state == TURN_BLOCKED;
         int r;
@@ -483,11 +497,6 @@ static int stream_wait(JournalStream *s, TurnState state, bool progress) {
         if (r < 0)
                 return r;
 
-        if (!send && !s->finishing) {
-                r = stream_park(s, state == TURN_DRY);
-                if (r < 0)
-                        return r;
-        }
         r = sd_event_source_set_enabled(s->input, send || s->finishing ? SD_EVENT_OFF : SD_EVENT_ON);
         if (r < 0)
                 return r;
@@ -548,7 +557,12 @@ static int stream_on_input(sd_event_source *source, int fd, uint32_t events, voi
 }
 
 static int stream_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        uint64_t now = clock_get_monotonic(), end = connection.taken_usec + PATIENCE_USEC;
         JournalStream *s = userdata;
+
+        /* Where many end at once, a journal that takes all the time may not get to this one for long. */
+        if (s->impatient && now < end && stream_set_timer(s, end - now) >= 0)
+                return 0;
 
         stream_take_turn(s, s->impatient);
         return 0;
@@ -642,6 +656,45 @@ int journal_stream_finish(JournalStream *s) {
         return 0;
 }
 
+/* ---- who writes for longer than we read ---- */
+
+static unsigned n_leftovers;
+
+static void leftover_on_destroy(void *userdata) {
+        n_leftovers--;
+}
+
+static int leftover_on_input(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        ssize_t n = read(fd, scratch, sizeof(scratch));
+
+        /* The loop's reference was the last one. */
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+                return sd_event_source_set_floating(source, false);
+        return 0;
+}
+
+/* Whoever was left behind by the process has our FIFO open for reading as well (see stream.h), so that nothing tells it
+ * when nobody reads: it would wait for ever once the FIFO is full. So what it writes is thrown away, until the last one
+ * has closed it. The loop keeps the source; where that fails, or there are too many, it has to wait. */
+static void stream_leave_to_loop(JournalStream *s) {
+        _cleanup_(sd_event_source_unrefp) sd_event_source *source = NULL;
+
+        if (n_leftovers >= N_LEFTOVERS_MAX)
+                return;
+        s->input = sd_event_source_disable_unref(s->input);
+        if (sd_event_add_io(s->event, &source, s->fd, EPOLLIN, leftover_on_input, NULL) < 0 ||
+            sd_event_source_set_priority(source, s->priority) < 0 ||
+            sd_event_source_set_ratelimit(source, LEFTOVER_INTERVAL_USEC, LEFTOVER_BURST) < 0 ||
+            sd_event_source_set_io_fd_own(source, true) < 0)
+                return;
+
+        TAKE_FD(s->fd);
+        n_leftovers++;
+        (void) sd_event_source_set_description(source, "journal-leftover");
+        (void) sd_event_source_set_destroy_callback(source, leftover_on_destroy);
+        (void) sd_event_source_set_floating(source, true);
+}
+
 JournalStream *journal_stream_free(JournalStream *s) {
         if (!s)
                 return NULL;
@@ -653,6 +706,8 @@ JournalStream *journal_stream_free(JournalStream *s) {
                 connection.timer = sd_event_source_disable_unref(connection.timer);
         }
 
+        if (s->finishing && !s->hung_up)
+                stream_leave_to_loop(s);
         sd_event_source_disable_unref(s->timer);
         sd_event_source_disable_unref(s->input);
         safe_close(s->fd);

@@ -31,18 +31,22 @@ void journal_set_socket(const char *path);
 /* Is there a journal to send to? 0, or the -errno of connecting to it. */
 int journal_check(void);
 
-/* Takes 'fd' (the reading side, made O_NONBLOCK) over on success. done() is called once, from the loop, after
- * journal_stream_finish(), when all has been sent; it may free the stream. The fields are copied. Each line is one
+/* Takes 'fd' (the reading side, made O_NONBLOCK) over on success. done() is called once, from the loop, when
+ * all has been sent after journal_stream_finish() or after the last writer (our own hold of the FIFO is one, too) has
+ * gone; it may free the stream. The fields are copied. Each line is one
  * message: MESSAGE=, without the newline; empty lines are kept; what is no text goes as the binary field that the
  * protocol has for it. */
 int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, int fd, const JournalFields *f,
                        void (*done)(void *userdata), void *userdata);
 
-/* The writer has ended: what is left is sent, a last line without a newline included, then done() is called. If
- * journald takes nothing for a second, the rest is given up with a warning. */
+/* Whoever may still write is not waited for any more: what is there now is sent, a last line without a newline
+ * included, then done() is called. If journald takes nothing, of anybody, for a second, the rest is given up with a
+ * warning. */
 int journal_stream_finish(JournalStream *s);
 
 bool journal_stream_is_done(const JournalStream *s); /* done() has been, or is being, called */
 
+/* After journal_stream_finish() writers that are left do not find the FIFO full for ever: what they write is thrown away
+ * by the loop. */
 JournalStream *journal_stream_free(JournalStream *s);
 DEFINE_CLEANUP(JournalStream *, journal_stream_free);

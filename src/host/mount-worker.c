@@ -9,6 +9,7 @@
 
 #include "host/mount-attach.h"
 #include "host/mount-options.h"
+#include "host/mountinfo.h"
 #include "util/text.h"
 
 #include <fcntl.h>
@@ -30,6 +31,9 @@
 
 /* openat2() gives up when somebody renames what it walks through. */
 #define OPEN_TRIES 64
+
+/* Of Linux 5.6, or a sandbox like that of an old container runtime refuses it. */
+#define WITHOUT_OPENAT2 "openat2() is missing here, without which links could lead out of the rootfs"
 
 typedef struct Worker {
         int parent_fd; /* the folder that the rootfs is in */
@@ -230,21 +234,6 @@ static bool mount_points_contain(const MountPoints *p, int id) {
         return false;
 }
 
-/* Space, tab, newline and backslash are written as three octal digits. Done in place. */
-static void unescape(char *s) {
-        char *to = s;
-
-        for (const char *from = s; *from; to++) {
-                if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
-                    from[3] >= '0' && from[3] <= '7') {
-                        *to = (char) ((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-                        from += 4;
-                } else
-                        *to = *from++;
-        }
-        *to = '\0';
-}
-
 /* "ID PARENT MAJOR:MINOR ROOT POINT ..."; returns the mount point, unescaped in place, or NULL. */
 static char *mountinfo_take_apart(char *line, int *ret_id) {
         char *point = line;
@@ -257,7 +246,7 @@ static char *mountinfo_take_apart(char *line, int *ret_id) {
                 point++;
         }
         point[strcspn(point, " \n")] = '\0';
-        unescape(point);
+        (void) mountinfo_unescape(point);
 
         *ret_id = id;
         return point;
@@ -378,8 +367,9 @@ static int unmount_all(const Worker *w, const MountPoints *keep) {
                 else if (!left)
                         return 0;
                 else if (++tries > BUSY_TRIES || !error_may_pass(error))
-                        return report_failure(w->report, error, "failed to unmount target %.*s%s: %m",
-                                              (int) (strlen(w->path) - strlen(w->name)), w->path, left);
+                        return report_failure(w->report, error, "failed to unmount target %.*s%s: %s",
+                                              (int) (strlen(w->path) - strlen(w->name)), w->path, left,
+                                              error == -ENOSYS ? WITHOUT_OPENAT2 : strerror(-error));
                 if (left)
                         wait_a_little();
         }
@@ -394,8 +384,10 @@ void mount_worker_undo(const char *rootfs, MountReport *report) {
         report_doing(report, "looking for %s", rootfs);
         r = worker_open(&w, rootfs);
         if (r < 0) {
-                /* Where nothing is, nothing is mounted. */
-                if (r != -ENOENT && r != -ENOTDIR)
+                /* Where nothing is, nothing is mounted; but nobody knows where what was there is now. */
+                if (r == -ENOENT || r == -ENOTDIR)
+                        report->is_gone = true;
+                else
                         (void) report_failure(report, r, "failed to open the folder that %s is in: %m", rootfs);
         } else if (rootfs_is_link(&w))
                 report->is_link = true;
@@ -447,6 +439,8 @@ static int mount_one(const Worker *w, const Mount *m, const MountOptions *o, cha
         target = target_make(w, m, o);
         if (target == -ENOENT)
                 *ret_why = strdup("there is no such target, and only folders are made");
+        if (target == -ENOSYS)
+                *ret_why = strdup(WITHOUT_OPENAT2);
         if (target < 0)
                 return target;
         r = mount_attach(m, o, target, ret_why);

@@ -12,6 +12,7 @@ typedef struct MountReport {
         bool complete; /* the rest below is final */
         int error;     /* 0 or -errno */
         bool is_link;  /* nothing was done, as the rootfs is a symbolic link */
+        bool is_gone;  /* nothing was done, as the folder that the rootfs was in is not there */
         char doing[1024];
         char text[3 * 1024 - 16]; /* with an error: one sentence, in whatever bytes */
 } MountReport;

@@ -342,6 +342,10 @@ static void mounts_job_finish(MountsJob *job, int error) {
                 text = mounts_job_describe(job, error);
         else if (job->report->is_link)
                 log_warning("%s is a symbolic link, nothing was unmounted", job->rootfs);
+        else if (job->report->is_gone)
+                log_warning("The folder that %s was in is gone, nothing was unmounted: if it was renamed, its mounts "
+                            "are still there",
+                            job->rootfs);
         job->pid = 0;
         job->finished(job->userdata, error, error < 0 ? text ?: "out of memory" : NULL);
 }

@@ -500,8 +500,10 @@ uint64_t oom_watch_read(OomWatch *o) {
 
         if (watch_count(o, &kills) < 0)
                 return 0;
-        if (o->n_awaited == 0)
+        if (o->n_awaited == 0) {
+                o->n_looks = 0;
                 o->again = sd_event_source_unref(o->again);
+        }
         return kills;
 }
 

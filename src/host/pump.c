@@ -29,7 +29,7 @@
 
 /* Nothing tells that somebody has opened a terminal. */
 #define ABSENCE_USEC_MIN (10 * USEC_PER_MSEC)
-#define ABSENCE_USEC_MAX (1 * USEC_PER_SEC)
+#define ABSENCE_USEC_MAX (30 * USEC_PER_SEC)
 
 /* Why a turn has ended. */
 typedef enum PumpState {
@@ -185,7 +185,8 @@ static bool byte_ends_line(const struct termios *t, char byte) {
 }
 
 /* What an unfinished line of a terminal needs is one end-of-file character to be handed to the reader; only one that
- * finds nothing before it is read as the end. */
+ * finds nothing before it is read as the end. Without lines the character is a byte as any other: programs that read
+ * that way know what it stands for, and would take the second for one more. */
 static PumpState pump_end_input(Pump *p) {
         struct termios t;
         char eof[2];
@@ -197,7 +198,7 @@ static PumpState pump_end_input(Pump *p) {
                 return PUMP_READY;
 
         memset(eof, t.c_cc[VEOF], sizeof(eof));
-        return pump_put(p, eof, byte_ends_line(&t, p->last) ? 1 : 2);
+        return pump_put(p, eof, !(t.c_lflag & ICANON) || byte_ends_line(&t, p->last) ? 1 : 2);
 }
 
 /* ---- reading ---- */

@@ -456,11 +456,12 @@ void stream_close_hold(Stream *s) {
         s->hold = safe_close(s->hold);
 }
 
-/* How many bytes stand unread in an output FIFO; 0 also for what is none, and when nothing holds it open. */
+/* How many bytes stand unread in an output FIFO; 0 also for what is none, and when nothing holds it open. The journal's
+ * is read by us, and nobody else ever will. */
 static int stream_unread(const Stream *s) {
         int n;
 
-        if (!s->output || s->hold < 0 || ioctl(s->hold, FIONREAD, &n) < 0)
+        if (!s->output || s->kind == STREAM_JOURNAL || s->hold < 0 || ioctl(s->hold, FIONREAD, &n) < 0)
                 return 0;
         return n;
 }

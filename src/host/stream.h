@@ -85,7 +85,8 @@ int stream_reopen(Stream *s, const StreamOptions *o);
 
 void stream_release_child_end(Stream *s); /* once the runtime has been started */
 void stream_close_hold(Stream *s);
-bool stream_has_unread(const Stream *s); /* an output FIFO whose hold is open and that still holds bytes (FIONREAD) */
+bool stream_has_unread(const Stream *s); /* an output FIFO, not the journal's, whose hold is open and that still holds
+                                            bytes (FIONREAD) */
 void stream_done(Stream *s);             /* closes and frees everything, back to STREAM_INIT */
 
 /* What the D-Bus property says: the URI, "fd", or "". */

@@ -201,6 +201,39 @@ def test_exec_sees_the_container_end(shell, web):
     assert end(p).status == 137
 
 
+def test_a_second_signal_does_not_wait_for_the_runtime(fake, fake_shell, bundle):
+    """The first one waits for the call to end, as it did; whoever insists is obeyed, and what is made goes on being made."""
+    for id, what in (("a", "create"), ("b", "start")):
+        fake.control.set(id, what, "sleep 3")
+        p = fake_shell.start("run", "-b", bundle("sleep", "inf"), id)
+        t.wait_for(lambda: fake.control.invocations(what, id), what="runtime " + what)
+        p.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert p.poll() is None
+        p.send_signal(signal.SIGINT)
+        assert p.wait(2) == -signal.SIGINT
+    client = fake.connect()
+    t.wait_for(lambda: [client.list().get(("default", id), [None])[0] for id in "ab"] == ["created", "running"], what="both to be there")
+
+
+def test_a_signal_during_the_start_is_the_programs(fake, fake_shell, bundle):
+    fake.control.set("web", "start", "sleep 1")
+    p = fake_shell.start("run", "-b", bundle("sleep", "inf"), "web")
+    t.wait_for(lambda: fake.control.invocations("start", "web"), what="runtime start")
+    p.send_signal(signal.SIGTERM)
+    assert end(p).status == 143
+    assert fake.connect().list() == {}
+
+
+def test_run_detached_starts_again_when_the_daemon_dies_while_starting(fake, fake_shell, bundle):
+    fake.control.set("web", "start", "once", "sleep 5")
+    p = fake_shell.start("run", "-d", "-b", bundle("sleep", "inf"), "web")
+    t.wait_for(lambda: fake.control.invocations("start", "web"), what="runtime start")
+    fake.restart("kill")
+    end(p).ok("web\n")
+    assert fake.connect().list()["default", "web"][0] == "running"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # terminals
 
@@ -289,6 +322,38 @@ def test_a_slow_reader_gets_everything(shell, web):
     assert r.out == "".join("%d\n" % i for i in range(1, 50001))  # Python makes \n of \r\n
 
 
+def test_a_reader_that_pauses_gets_the_end(shell, web):
+    """What is still in the terminal when the program has ended, taken in pieces by somebody who looks away in between, for
+    longer than a terminal has to be silent to be done with."""
+    r, w = os.pipe()
+    fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
+    p = shell.start("exec", "-t", web, "seq", "3000", stdout=w)
+    os.close(w)
+    data = b""
+    while chunk := os.read(r, 4096):
+        data += chunk
+        time.sleep(0.17)
+    os.close(r)
+    assert p.wait(t.TIMEOUT) == 0
+    assert data == b"".join(b"%d\r\n" % i for i in range(1, 3001))
+
+
+def test_signals_end_us_when_nobody_takes_the_rest(shell, client, web):
+    for name in ("TERM", "INT", "HUP", "QUIT"):
+        r, w = os.pipe()
+        fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
+        p = shell.start("exec", "-t", "--exec-id=job", web, "seq", "2000", stdout=w)
+        os.close(w)
+        path = t.exec_path("default", web, "job")
+        t.wait_for(lambda: path in client.tree() and client.get(path, PROCESS, "Status") == "stopped", what="the program to end")
+        time.sleep(0.3)
+        assert p.poll() is None
+        p.send_signal(getattr(signal, "SIG" + name))
+        assert end(p).status == 128 + getattr(signal, "SIG" + name)
+        os.close(r)
+        assert path not in client.tree()
+
+
 def test_much_is_typed(shell, web):
     """More than any buffer holds, in lines, and every byte arrives."""
     lines = "".join("%06d %s\n" % (i, "x" * 70) for i in range(3000))
@@ -346,6 +411,14 @@ def test_the_flags_of_our_streams_are_left_alone(shell, web):
     assert data.endswith(b"y\r\n" * 20000)
 
 
+def test_a_file_ends_but_once_without_lines(shell, web):
+    program = "busybox stty raw -echo min 0 time 20; echo ready; busybox hexdump -v -e '1/1 \"%02x.\"'; echo end"
+    p = shell.start("exec", "-it", web, "sh", "-c", program, stdin=subprocess.PIPE)
+    read_line(p)
+    out, err = p.communicate("abc", timeout=t.TIMEOUT)
+    assert (out.rstrip(), err) == ("61.62.63.04.end", "")
+
+
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "QUIT"])
 def test_a_signal_that_ends_us_gives_the_terminal_back(shell, web, name):
     with screen(shell, "--exec-id=sh", web, *SHELL) as s:
@@ -382,6 +455,43 @@ def test_being_stopped_gives_the_terminal_back_for_a_while(shell, web):
         s.type("echo a''b; exit 4\r")
         s.expect("\nab\r")
         assert s.wait() == 4
+
+
+class Jobs:
+    """A shell with job control, to call the client from."""
+
+    def __init__(self, shell):
+        self.shell = shell
+
+    def start(self, env, **kw):
+        p = subprocess.Popen(["sh", "-i"], env=self.shell.environment(PS1="", **env), text=True, **kw)
+        self.shell.started.append(p)
+        return p
+
+
+def test_going_on_in_the_background_leaves_the_terminal_alone(shell, web):
+    with Screen(Jobs(shell)) as s:
+        s.type(t.MONOSHIM + " exec -it --exec-id=sh web sh\r")
+        s.wait_raw()
+        monoshim = t.wait_for(lambda: t.children(s.process.pid), what="monoshim")[0]
+        os.kill(monoshim, signal.SIGSTOP)
+        t.wait_for(lambda: os.tcgetpgrp(s.fd) == s.process.pid, what="the shell to be in the foreground")
+        termios.tcsetattr(s.tty, termios.TCSANOW, s.modes)
+        os.kill(monoshim, signal.SIGCONT)
+        time.sleep(0.3)
+        assert t.read_stat(monoshim)[0] != "T"
+        assert termios.tcgetattr(s.tty) == s.modes
+
+        s.type("fg\r")
+        s.wait_raw()
+        os.kill(monoshim, signal.SIGSTOP)
+        t.wait_for(lambda: os.tcgetpgrp(s.fd) == s.process.pid, what="the shell to be in the foreground")
+        os.kill(monoshim, signal.SIGCONT)
+        os.kill(monoshim, signal.SIGTERM)
+        t.wait_for(lambda: not t.is_alive(monoshim), what="monoshim to end in the background")
+        s.type("exit\r")
+        s.wait()
+    shell("delete", "--force", "--exec=sh", web).ok()
 
 
 def test_a_process_left_behind_does_not_keep_us(shell, web):
@@ -455,6 +565,25 @@ def test_run_detached_with_a_terminal_and_attach(shell, client, bundle):
         assert s.wait() == 2
     assert client.list()["default", "web"][0] == "stopped"
     assert shell("wait", "web").status == 2
+
+
+def test_several_of_us_on_one_terminal(shell, bundle):
+    """Each sees a part, and none waits for what another one has taken."""
+    shell("run", "-dt", "-b", bundle("sh", "-c", "busybox stty -echo; while read x; do echo $x; done", terminal=True), "web").ok("web\n")
+    with Screen(shell, "attach", "web") as a, Screen(shell, "attach", "web") as b:
+        a.wait_raw()
+        b.wait_raw()
+        for i in range(200):
+            (a, b)[i % 2].type("line-%d-\r" % i)
+
+            def shown():
+                a._read(0.01)
+                b._read(0.01)
+                return "line-%d-" % i in a.text + b.text
+            t.wait_for(shown, what="line %d" % i)
+        for s in (a, b):
+            s.type("\x10\x11")
+            assert s.wait() == 0
 
 
 def test_attach_before_the_start(shell, bundle):
