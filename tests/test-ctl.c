@@ -14,9 +14,11 @@
 #include "ctl/resources.h"
 #include "ctl/signal-name.h"
 #include "ctl/table.h"
+#include "ctl/terminal.h"
 #include "ctl/value.h"
 #include "util/strv.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <locale.h>
@@ -804,6 +806,41 @@ static void test_a_process_in_a_container_has_a_path(void **state) {
         container_ref_done(&ref);
 }
 
+/* -- terminals
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void on_terminal(TerminalNotice notice, void *userdata) {
+        fail_msg("%d was not to be told", notice);
+}
+
+/* All who have a terminal open are woken by what comes, and one of them gets it. */
+static void test_a_terminal_that_somebody_else_has_read_does_not_keep_us(void **state) {
+        _cleanup_(terminal_freep) Terminal *t = NULL;
+        _cleanup_(safe_closep) int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave = -EBADF;
+        sd_event *event = NULL;
+        char taken[8];
+        int ours;
+
+        assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+        slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        assert_true(slave >= 0);
+        ours = fcntl(master, F_DUPFD_CLOEXEC, 3);
+        assert_true(ours >= 0);
+        assert_int_equal(sd_event_new(&event), 0);
+        assert_int_equal(terminal_new(event, ours, false, NULL, on_terminal, NULL, &t), 0);
+
+        assert_int_equal(write(slave, "x", 1), 1);
+        assert_int_equal(sd_event_prepare(event), 0);
+        assert_int_equal(sd_event_wait(event, 5 * USEC_PER_SEC), 1);
+        assert_int_equal(read(master, taken, sizeof(taken)), 1);
+        alarm(10); /* which ends who hangs in read() */
+        assert_true(sd_event_dispatch(event) > 0);
+        alarm(0);
+
+        t = terminal_free(t);
+        sd_event_unref(event);
+}
+
 /* -- errors
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -872,6 +909,7 @@ int main(void) {
                 cmocka_unit_test(test_a_process_is_what_the_command_line_says),
                 cmocka_unit_test(test_a_process_without_a_model_is_roots),
                 cmocka_unit_test(test_a_process_in_a_container_has_a_path),
+                cmocka_unit_test(test_a_terminal_that_somebody_else_has_read_does_not_keep_us),
                 cmocka_unit_test(test_usual_causes_come_with_a_hint),
                 cmocka_unit_test(test_a_lost_daemon_is_told_from_one_that_refuses),
         };

@@ -159,6 +159,35 @@ int client_new_call(Client *c, const char *path, const char *interface, const ch
         return sd_bus_message_new_method_call(c->bus, ret, MONOSHIM_SERVICE, path, interface, member);
 }
 
+static int client_on_reply(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        sd_bus_message **ret = userdata;
+
+        *ret = sd_bus_message_ref(m);
+        return 1;
+}
+
+int client_call_patiently(Client *c, sd_bus_message *m, sd_bus_error *reterr, sd_bus_message **ret_reply) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
+        int r;
+
+        r = sd_bus_call_async(c->bus, &slot, m, client_on_reply, &reply, CLIENT_FOREVER);
+        if (r < 0)
+                return r;
+        while (!reply) {
+                r = sd_bus_process(c->bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(c->bus, UINT64_MAX);
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+
+        if (sd_bus_message_is_method_error(reply, NULL))
+                return sd_bus_error_copy(reterr, sd_bus_message_get_error(reply));
+        *ret_reply = TAKE_PTR(reply);
+        return 0;
+}
+
 int client_call(Client *c, const char *path, const char *interface, const char *member, uint64_t timeout_usec,
                 sd_bus_error *reterr, sd_bus_message **ret_reply, const char *types, ...) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;

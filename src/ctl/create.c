@@ -369,7 +369,7 @@ int create_container(Client *c, const ContainerRef *ref, const CreateOptions *o,
         if (r < 0)
                 return report_errno(r, _("Cannot create %s/%s"), ref->ns, ref->id);
 
-        r = sd_bus_call(c->bus, m, CLIENT_FOREVER, &error, &reply);
+        r = client_call_patiently(c, m, &error, &reply);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "ou", NULL, ret_pid);
         if (r < 0)

@@ -5,8 +5,8 @@
  * The question how it ended is asked before it is started, so no end can be missed. A signal that comes before the
  * start means that there is nothing to be run; one that comes later is the process's, except for one that asks us to
  * end while our terminal is raw: then no key can have sent it, the keys being the process's already, and our terminal
- * has to be given back. While we wait for a call nothing can be done about a signal, so that one is kept for later, but
- * whoever insists ends us. */
+ * has to be given back. While something is being created nothing can be done about a signal, so that one is kept for
+ * later, but whoever insists ends us. */
 
 #include "ctl/session.h"
 
@@ -23,7 +23,7 @@ static const int forwarded_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUS
 /* The first of these ask us to end. */
 #define N_ENDING_SIGNALS 4
 
-/* Of those, the one that has come during a call; the handler finds it here. */
+/* Of those, the one that has come during the creation; the handler finds it here. */
 static volatile sig_atomic_t kept_signal;
 
 static bool signal_is_ending(int sig) {
@@ -39,7 +39,7 @@ int session_take_keys(DetachKeys *keys, const char *verb) {
         return 0;
 }
 
-/* -- calls: they may take as long as an OCI runtime does -- */
+/* -- while it is being created: an OCI runtime may take its time -- */
 
 /* No other of these signals comes while this runs; the one it raises takes effect when it has returned. */
 static void session_on_early_signal(int sig) {
@@ -50,8 +50,8 @@ static void session_on_early_signal(int sig) {
         kept_signal = sig;
 }
 
-/* What is ignored (nohup) stays so. Our terminal must not be raw, since it would not be given back. */
-static void session_enter_call(const Session *s) {
+/* What is ignored (nohup) stays so. Our terminal is not raw yet, so nothing has to be given back. */
+static void session_await_creation(const Session *s) {
         struct sigaction action = { .sa_handler = session_on_early_signal, .sa_flags = SA_RESTART }, old;
         sigset_t unblock;
 
@@ -67,7 +67,7 @@ static void session_enter_call(const Session *s) {
 }
 
 /* What has been kept is pending then, as if it came now. */
-static void session_leave_call(const Session *s) {
+static void session_end_creation(const Session *s) {
         struct sigaction old;
 
         sigprocmask(SIG_BLOCK, &s->signals, NULL);
@@ -84,7 +84,7 @@ void session_begin(Session *s) {
         for (size_t i = 0; i < ELEMENTSOF(forwarded_signals); i++)
                 sigaddset(&s->signals, forwarded_signals[i]);
         sigprocmask(SIG_BLOCK, &s->signals, NULL);
-        session_enter_call(s);
+        session_await_creation(s);
 }
 
 /* The signal that has come meanwhile, or 0. */
@@ -292,7 +292,7 @@ static int session_reconnect(Session *s) {
 
 /* A monoshimd that goes away before it answers may have started the process or not. The next one finds that out, but
  * may take its time: what it still calls "created" may turn out to run when it is to be started once more. */
-static int session_try_start(Session *s) {
+static int session_start(Session *s) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
@@ -312,16 +312,6 @@ static int session_try_start(Session *s) {
                         return 0;
         }
         return r < 0 ? report_call(r, &error, _("Cannot start %s/%s"), s->process->ns, s->process->id) : 0;
-}
-
-static int session_start(Session *s) {
-        int r;
-
-        session_enter_call(s);
-        r = session_try_start(s);
-        session_leave_call(s);
-        s->started = r >= 0;
-        return r;
 }
 
 /* Without its terminal it would be of no use to anybody. */
@@ -367,8 +357,10 @@ static int session_run_attached(Session *s) {
         r = waiter_new(s->client, s->process, 1, NULL, NULL, &s->waiter);
         if (r >= 0)
                 r = session_catch_signals(s);
-        if (r >= 0 && !s->attach)
+        if (r >= 0 && !s->attach) {
                 r = session_start(s);
+                s->started = r >= 0;
+        }
         if (r < 0)
                 return VERB_FAILED;
 
@@ -396,21 +388,19 @@ static void session_delete(Session *s) {
 int session_run(Session *s) {
         int status;
 
-        session_leave_call(s);
+        session_end_creation(s);
         s->signal = signals_take(&s->signals);
         if (s->signal > 0)
                 status = 128 + s->signal;
         else if (s->detach) {
                 status = session_start(s) < 0 ? VERB_FAILED : 0;
-                s->left = s->started;
+                s->started = s->left = status >= 0;
         } else
                 status = session_run_attached(s);
 
         s->screen = terminal_free(s->screen);
         s->waiter = waiter_free(s->waiter);
-        if (!s->attach && !s->left && !s->lost) {
-                session_enter_call(s);
+        if (!s->attach && !s->left && !s->lost)
                 session_delete(s);
-        }
         return status;
 }

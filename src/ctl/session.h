@@ -22,11 +22,11 @@ typedef struct Session {
         DetachKeys keys;
 
         /* what becomes of it */
-        bool started;     /* read by whoever has something to print then */
-        bool left;        /* it goes on without us */
-        bool lost;        /* monoshimd has gone; the process may run on */
-        bool draining;    /* it has ended; what it has left on its terminal is still shown */
-        int signal;       /* that took us off, or came before the start */
+        bool started;  /* read by whoever has something to print then */
+        bool left;     /* it goes on without us */
+        bool lost;     /* monoshimd has gone; the process may run on */
+        bool draining; /* it has ended; what it has left on its terminal is still shown */
+        int signal;    /* that took us off, or came before the start */
         sigset_t signals;
         Waiter *waiter;
         Terminal *screen;

@@ -238,7 +238,7 @@ static int exec_create(Exec *e, const char *process) {
         if (r == -EOPNOTSUPP)
                 return report_errno(r, _("Cannot pass our own standard streams over this connection"));
         if (r >= 0)
-                r = sd_bus_call(e->client->bus, m, CLIENT_FOREVER, &error, &reply);
+                r = client_call_patiently(e->client, m, &error, &reply);
         if (r < 0)
                 return report_call(r, &error, _("Cannot run anything in %s/%s"), e->container->ns, e->container->id);
         return 0;

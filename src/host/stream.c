@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One standard stream of a process: what its name means, opening and closing, and waiting for its reader. */
+/* One standard stream of a process: what its name means, opening and closing. */
 
 #include "host/stream.h"
 #include "host/journal.h"
@@ -11,12 +11,9 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#define DRAIN_INTERVAL_MIN (10 * USEC_PER_MSEC)
-#define DRAIN_INTERVAL_MAX (5 * USEC_PER_SEC)
 #define URI_SHOWN_MAX 128
 #define JOURNAL_IDENTIFIER_MAX 64
 #define FILE_TRIES 32
@@ -456,9 +453,7 @@ void stream_close_hold(Stream *s) {
         s->hold = safe_close(s->hold);
 }
 
-/* How many bytes stand unread in an output FIFO; 0 also for what is none, and when nothing holds it open. The journal's
- * is read by us, and nobody else ever will. */
-static int stream_unread(const Stream *s) {
+int stream_get_unread(const Stream *s) {
         int n;
 
         if (!s->output || s->kind == STREAM_JOURNAL || s->hold < 0 || ioctl(s->hold, FIONREAD, &n) < 0)
@@ -467,7 +462,7 @@ static int stream_unread(const Stream *s) {
 }
 
 bool stream_has_unread(const Stream *s) {
-        return stream_unread(s) > 0;
+        return stream_get_unread(s) > 0;
 }
 
 void stream_done(Stream *s) {
@@ -481,137 +476,4 @@ void stream_done(Stream *s) {
 
 const char *stream_to_string(const Stream *s) {
         return s->kind == STREAM_FD ? "fd" : strempty(s->uri);
-}
-
-/* ---- draining ---- */
-
-typedef struct DrainStream {
-        Stream *stream;
-        int unread;            /* when we looked last */
-        sd_event_source *read; /* inotify: somebody has read */
-} DrainStream;
-
-struct StreamDrain {
-        void (*drained)(void *userdata);
-        void *userdata;
-        sd_event_source *timer;
-        uint64_t interval_usec;
-        size_t n_streams;
-        DrainStream streams[];
-};
-
-/* Closes what has been read to its end. 1: there is something left and it has become less, 0: it has not, -ENODATA: there
- * is nothing left. */
-static int drain_look(StreamDrain *d) {
-        bool left = false, progress = false;
-
-        for (size_t i = 0; i < d->n_streams; i++) {
-                DrainStream *s = &d->streams[i];
-                int unread = stream_unread(s->stream);
-
-                if (unread == 0) {
-                        s->read = sd_event_source_disable_unref(s->read);
-                        if (s->stream->output)
-                                stream_close_hold(s->stream);
-                } else
-                        left = true;
-                if (unread != s->unread)
-                        progress = true;
-                s->unread = unread;
-        }
-        return left ? progress : -ENODATA;
-}
-
-static int drain_arm(StreamDrain *d) {
-        int r;
-
-        r = sd_event_source_set_time_relative(d->timer, d->interval_usec);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_enabled(d->timer, SD_EVENT_ONESHOT);
-}
-
-/* Nobody can be told if the timer fails here; rather end a reader's wait too early than never. */
-static void drain_go_on(StreamDrain *d, bool progress) {
-        if (progress)
-                d->interval_usec = DRAIN_INTERVAL_MIN;
-        else if (d->interval_usec < DRAIN_INTERVAL_MAX / 2)
-                d->interval_usec *= 2;
-        else
-                d->interval_usec = DRAIN_INTERVAL_MAX;
-
-        if (drain_arm(d) >= 0)
-                return;
-        for (size_t i = 0; i < d->n_streams; i++)
-                if (d->streams[i].stream->output)
-                        stream_close_hold(d->streams[i].stream);
-        d->drained(d->userdata);
-}
-
-static int drain_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        StreamDrain *d = userdata;
-        int r;
-
-        r = drain_look(d);
-        if (r == -ENODATA)
-                d->drained(d->userdata);
-        else
-                drain_go_on(d, r > 0);
-        return 0;
-}
-
-static int drain_on_read(sd_event_source *source, const struct inotify_event *event, void *userdata) {
-        StreamDrain *d = userdata;
-
-        if (drain_look(d) == -ENODATA)
-                d->drained(d->userdata);
-        return 0;
-}
-
-StreamDrain *stream_drain_free(StreamDrain *d) {
-        if (!d)
-                return NULL;
-
-        for (size_t i = 0; i < d->n_streams; i++)
-                sd_event_source_disable_unref(d->streams[i].read);
-        sd_event_source_disable_unref(d->timer);
-        free(d);
-        return NULL;
-}
-
-int stream_drain_new(StreamDrain **ret, sd_event *event, Stream *streams, size_t n_streams,
-                     void (*drained)(void *userdata), void *userdata) {
-        _cleanup_(stream_drain_freep) StreamDrain *d = NULL;
-        int r;
-
-        d = calloc(1, sizeof(StreamDrain) + n_streams * sizeof(DrainStream));
-        if (!d)
-                return -ENOMEM;
-
-        d->drained = drained;
-        d->userdata = userdata;
-        d->interval_usec = DRAIN_INTERVAL_MIN;
-        d->n_streams = n_streams;
-        for (size_t i = 0; i < n_streams; i++)
-                d->streams[i].stream = &streams[i];
-
-        if (drain_look(d) == -ENODATA) {
-                *ret = NULL;
-                return 0;
-        }
-
-        r = sd_event_add_time_relative(event, &d->timer, CLOCK_MONOTONIC, d->interval_usec, USEC_PER_MSEC,
-                                       drain_on_timer, d);
-        if (r < 0)
-                return r;
-
-        /* With inotify a reader gets its end-of-file at once. Without (there are only so many watches, and splice() is not
-         * always told), the timer does it. */
-        for (size_t i = 0; i < n_streams; i++)
-                if (d->streams[i].unread > 0)
-                        (void) sd_event_add_inotify_fd(event, &d->streams[i].read, streams[i].hold, IN_ACCESS,
-                                                       drain_on_read, d);
-
-        *ret = TAKE_PTR(d);
-        return 0;
 }

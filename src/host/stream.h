@@ -85,9 +85,12 @@ int stream_reopen(Stream *s, const StreamOptions *o);
 
 void stream_release_child_end(Stream *s); /* once the runtime has been started */
 void stream_close_hold(Stream *s);
-bool stream_has_unread(const Stream *s); /* an output FIFO, not the journal's, whose hold is open and that still holds
-                                            bytes (FIONREAD) */
-void stream_done(Stream *s);             /* closes and frees everything, back to STREAM_INIT */
+void stream_done(Stream *s); /* closes and frees everything, back to STREAM_INIT */
+
+/* How many bytes stand unread in an output FIFO (FIONREAD); 0 also for what is none, and when nothing holds it open. The
+ * journal's is read by us, and nobody else ever will. */
+int stream_get_unread(const Stream *s);
+bool stream_has_unread(const Stream *s);
 
 /* What the D-Bus property says: the URI, "fd", or "". */
 const char *stream_to_string(const Stream *s);

@@ -201,28 +201,18 @@ def test_exec_sees_the_container_end(shell, web):
     assert end(p).status == 137
 
 
-def test_a_second_signal_does_not_wait_for_the_runtime(fake, fake_shell, bundle):
-    """The first one waits for the call to end, as it did; whoever insists is obeyed, and what is made goes on being made."""
-    for id, what in (("a", "create"), ("b", "start")):
-        fake.control.set(id, what, "sleep 3")
-        p = fake_shell.start("run", "-b", bundle("sleep", "inf"), id)
-        t.wait_for(lambda: fake.control.invocations(what, id), what="runtime " + what)
-        p.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        assert p.poll() is None
-        p.send_signal(signal.SIGINT)
-        assert p.wait(2) == -signal.SIGINT
-    client = fake.connect()
-    t.wait_for(lambda: [client.list().get(("default", id), [None])[0] for id in "ab"] == ["created", "running"], what="both to be there")
-
-
-def test_a_signal_during_the_start_is_the_programs(fake, fake_shell, bundle):
-    fake.control.set("web", "start", "sleep 1")
+def test_a_second_signal_does_not_wait_for_the_creation(fake, fake_shell, bundle):
+    """The first one waits for it, so that nothing is left behind; whoever insists is obeyed, and it goes on without us."""
+    fake.control.set("web", "create", "sleep 4")
     p = fake_shell.start("run", "-b", bundle("sleep", "inf"), "web")
-    t.wait_for(lambda: fake.control.invocations("start", "web"), what="runtime start")
-    p.send_signal(signal.SIGTERM)
-    assert end(p).status == 143
-    assert fake.connect().list() == {}
+    t.wait_for(lambda: fake.control.invocations("create", "web"), what="runtime create")
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert p.poll() is None
+    p.send_signal(signal.SIGINT)
+    assert p.wait(2) == -signal.SIGINT
+    client = fake.connect()
+    t.wait_for(lambda: client.list().get(("default", "web"), [None])[0] == "created", what="the container to be created")
 
 
 def test_run_detached_starts_again_when_the_daemon_dies_while_starting(fake, fake_shell, bundle):
@@ -489,6 +479,8 @@ def test_going_on_in_the_background_leaves_the_terminal_alone(shell, web):
         os.kill(monoshim, signal.SIGCONT)
         os.kill(monoshim, signal.SIGTERM)
         t.wait_for(lambda: not t.is_alive(monoshim), what="monoshim to end in the background")
+        s.type(":\r")
+        s.expect("Done")
         s.type("exit\r")
         s.wait()
     shell("delete", "--force", "--exec=sh", web).ok()
