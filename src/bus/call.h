@@ -24,8 +24,8 @@ struct Call {
 Call *call_new(Connection *c, sd_bus_message *m, Failure *failure);
 Call *call_free(Call *call);
 
-/* Keeps the message and queues the verb; 'done' gets the Call. What 'q' owns is taken over in any case. After this the
- * process may be gone. Returns what a method handler returns. */
+/* Keeps the message and queues the verb; 'done' gets the Call. What 'q' owns is taken over in any case. After this
+ * the process may be gone. Returns what a method handler returns. */
 int call_submit(sd_bus_message *m, Process *p, OperationKind kind, OperationParameters *q, OperationDone done,
                 sd_bus_error *ret_error);
 
@@ -35,7 +35,7 @@ void call_on_done(void *userdata, Process *p, const Failure *failure);
 /* Each answers, if anybody is there to be answered, and frees the call. */
 void call_reply(Call *call, const char *types, ...);
 void call_reply_message(Call *call, sd_bus_message *reply); /* which stays the caller's */
-void call_reply_exhausted(Call *call); /* for want of memory */
+void call_reply_exhausted(Call *call);                      /* for want of memory */
 void call_reply_failure(Call *call, const Failure *failure);
 
 /* The client (all of a connection with sender NULL) has gone: gives up its waits and forgets its messages. */

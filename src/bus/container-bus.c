@@ -113,8 +113,7 @@ static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *ret_er
         if (r < 0)
                 return r;
 
-        r = strlen(resources) > RESOURCES_MAX ? -EFBIG
-                                              : json_parse(resources, strlen(resources), &tree, &reason);
+        r = strlen(resources) > RESOURCES_MAX ? -EFBIG : json_parse(resources, strlen(resources), &tree, &reason);
         if (r == -ENOMEM)
                 return r;
         if (r < 0)
@@ -288,8 +287,7 @@ const sd_bus_vtable container_vtable[] = {
         SD_BUS_PROPERTY("ControlGroup", "s", NULL, offsetof(Container, control_group), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("OOMKills", "t", NULL, offsetof(Container, oom_kills), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 
-        SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_pause,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Exec", SD_BUS_ARGS("s", exec_id, "s", process, "a{sv}", options),

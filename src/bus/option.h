@@ -9,7 +9,8 @@
 
 typedef struct BusOption BusOption;
 
-/* Reads the variant's contents into the member of 'target' that the option names: -errno of sd-bus, or *failure set. */
+/* Reads the variant's contents into the member of 'target' that the option names: -errno of sd-bus, or *failure set.
+ */
 typedef int (*BusOptionRead)(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);
 
 struct BusOption {
@@ -32,8 +33,8 @@ int bus_option_string(sd_bus_message *m, const BusOption *option, void *target, 
 /* An absolute path; empty leaves the member as it is. const char *, or char *, a copy that is the target's. */
 int bus_option_path(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);
 int bus_option_path_copy(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);
-int bus_option_id(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);     /* uid_t, gid_t */
-int bus_option_strv(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);   /* char **, a copy */
+int bus_option_id(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);   /* uid_t, gid_t */
+int bus_option_strv(sd_bus_message *m, const BusOption *option, void *target, Failure *failure); /* char **, a copy */
 int bus_option_stream(sd_bus_message *m, const BusOption *option, void *target, Failure *failure); /* StreamRequest */
 int bus_option_size(sd_bus_message *m, const BusOption *option, void *target, Failure *failure); /* uint16_t twice */
 int bus_option_unsupported_path(sd_bus_message *m, const BusOption *option, void *target, Failure *failure);

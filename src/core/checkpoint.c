@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define WORK_FOLDER "criu-work"  /* of a checkpoint, below ROOT/NS/ID */
+#define WORK_FOLDER "criu-work"   /* of a checkpoint, below ROOT/NS/ID */
 #define DUMP_COPY "criu-dump.log" /* in the bundle */
 
 /* CRIU's logs can be large; what matters stands at the end. */
@@ -19,8 +19,8 @@
 
 /* ---- CRIU's log ---- */
 
-/* The end of the log 'name' in the folder 'path', if it is not older than this try: nothing of it is followed or waited
- * for. */
+/* The end of the log 'name' in the folder 'path', if it is not older than this try: nothing of it is followed or
+ * waited for. */
 static int log_read_end(const char *path, const char *name, uint64_t since_usec, char **ret, size_t *ret_size) {
         _cleanup_(safe_closep) int dir_fd = -EBADF, fd = -EBADF;
         _cleanup_(freep) char *text = NULL;
@@ -205,10 +205,11 @@ static int checkpoint_check_streams(const Process *p, Failure *failure) {
                 case STREAM_FIFO:
                 case STREAM_FILE:
                 case STREAM_JOURNAL:
-                        return failure_set(failure, FAILURE_FAILED_PRECONDITION,
-                                           "process %s has %s as its %s, which CRIU cannot dump; create the container "
-                                           "with Relay to have it checkpointed: failed precondition",
-                                           p->id, p->streams[i].uri, names[i]);
+                        return failure_set(
+                                failure, FAILURE_FAILED_PRECONDITION,
+                                "process %s has %s as its %s, which CRIU cannot dump; create the container "
+                                "with Relay to have it checkpointed: failed precondition",
+                                p->id, p->streams[i].uri, names[i]);
                 default:
                         break;
                 }

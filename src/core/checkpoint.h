@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Checkpoints by CRIU: making one (operation_checkpoint()), and the restore that is the start of a container created from
- * one. */
+/* Checkpoints by CRIU: making one (operation_checkpoint()), and the restore that is the start of a container created
+ * from one. */
 
 #include "core/container.h"
 #include "core/failure.h"

@@ -29,8 +29,8 @@
 
 /* What we and the runtime put into STATE/NS/ID. Whatever else is there goes in a child process. */
 static const char *const known_files[] = {
-        STATE_FILE, "." STATE_FILE ".tmp", "init.pid", ".init.pid",       "log.json",
-        "stdout",   "stderr",               "config.json", ".config.json.tmp",
+        STATE_FILE, "." STATE_FILE ".tmp", "init.pid",         ".init.pid", "log.json", "stdout",
+        "stderr",   "config.json",         ".config.json.tmp",
 };
 
 static const char *const known_folders[] = { "rootfs", EXEC_FOLDER };
@@ -428,9 +428,10 @@ void cleanup_failed_restore(Operation *op) {
 
 #define EXEC_FIFO "exec.fifo"
 
-/* runc takes a container for created as long as its exec.fifo is there. A "runc start" that was killed just after it had
- * let the init go, and before it had removed that, leaves a container that runs and that every later start would wait
- * for in vain. runc's init has a name of its own until it becomes the container's program (libcontainer/nsenter). */
+/* runc takes a container for created as long as its exec.fifo is there. A "runc start" that was killed just after it
+ * had let the init go, and before it had removed that, leaves a container that runs and that every later start would
+ * wait for in vain. runc's init has a name of its own until it becomes the container's program
+ * (libcontainer/nsenter). */
 static bool probe_has_begun(const Container *c) {
         _cleanup_(freep) char *fifo = strdup_printf("%s/%s/" EXEC_FIFO, c->runtime_root, c->id);
         char path[sizeof("/proc//comm") + 3 * sizeof(pid_t)];

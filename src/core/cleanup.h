@@ -23,9 +23,9 @@ void cleanup_forget_removals(Registry *registry);
  */
 int cleanup_forget_log(const Process *p);
 
-/* Undoes a create that failed or was found half-done: kills what it may have started, "delete --force", cgroups, mounts,
- * folders; then answers with the operation's failure. The container is freed. What only concerns the runtime is left
- * out if op->runtime_was_run says that it cannot know of the container. */
+/* Undoes a create that failed or was found half-done: kills what it may have started, "delete --force", cgroups,
+ * mounts, folders; then answers with the operation's failure. The container is freed. What only concerns the runtime
+ * is left out if op->runtime_was_run says that it cannot know of the container. */
 void cleanup_undo_create(Operation *op);
 
 /* Unmounts what is at and below the bundle's rootfs. -errno if that could not be begun. */

@@ -333,7 +333,8 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         (void) container_log(c, LOG_DEBUG, 0, "Process %s (%d) has exited with status %" PRIu32 ".", p->id,
                              (int) p->pid, exit_status);
 
-        /* While something has to be done first it is not told yet; known it is from this moment, whatever happens to us.
+        /* While something has to be done first it is not told yet; known it is from this moment, whatever happens to
+         * us.
          */
         if (c->phase == CONTAINER_LIVE && (p->operation || (process_is_init(p) && !container_exit_is_simple(c))))
                 process_save_soon(p);
@@ -388,7 +389,8 @@ static void container_tell_oom(Container *c, uint64_t kills) {
 
         c->oom_kills += kills;
         c->oom_counter = oom_watch_get_known(c->oom);
-        (void) container_log(c, LOG_NOTICE, 0, "The kernel has killed %" PRIu64 " of its processes for memory.", kills);
+        (void) container_log(c, LOG_NOTICE, 0, "The kernel has killed %" PRIu64 " of its processes for memory.",
+                             kills);
 
         for (uint64_t i = 0; i < kills && i < OOM_EVENTS_MAX; i++)
                 (void) container_commit(c, EVENT_OOM, &c->init, 0, false);
@@ -417,7 +419,8 @@ void container_watch_oom(Container *c) {
         bool is_new = c->oom_counter == UINT64_MAX;
         int r;
 
-        r = oom_watch_new(&c->oom, c->services->oom, c->init.pid, c->control_group, c->oom_counter, container_on_oom, c);
+        r = oom_watch_new(&c->oom, c->services->oom, c->init.pid, c->control_group, c->oom_counter, container_on_oom,
+                          c);
         if (r == -ESRCH)
                 return; /* its exit is on the way */
         if (r < 0) {

@@ -3,8 +3,8 @@
 
 /* One container: what it was made of, its init process, and the processes exec'd into it.
  *
- * While a runtime command runs for a process, its exit is only recorded; it is published when the operation is over, so
- * that a start always comes before its exit. The exit of the init is published after those of all others. */
+ * While a runtime command runs for a process, its exit is only recorded; it is published when the operation is over,
+ * so that a start always comes before its exit. The exit of the init is published after those of all others. */
 
 #include "core/event.h"
 #include "core/failure.h"
@@ -16,7 +16,7 @@
 
 #include <uthash.h>
 
-#define EXIT_STATUS_UNKNOWN 137 /* 128 + SIGKILL, as containerd says of a container whose shim has died */
+#define EXIT_STATUS_UNKNOWN 137       /* 128 + SIGKILL, as containerd says of a container whose shim has died */
 #define CONTAINER_OPERATIONS_MAX 1024 /* that wait, for each process */
 #define CONTAINER_EXECS_MAX 4096
 #define EXEC_FOLDER "exec" /* below the container's */
@@ -40,10 +40,10 @@ struct Container {
 
         char *bundle;
         char *runtime;
-        char *runtime_root;  /* with the namespace appended */
-        char **labels;       /* key, value, key, value, ... */
-        char *control_group; /* where its init is */
-        char *cgroups_path;  /* linux.cgroupsPath of its config.json, or NULL */
+        char *runtime_root;   /* with the namespace appended */
+        char **labels;        /* key, value, key, value, ... */
+        char *control_group;  /* where its init is */
+        char *cgroups_path;   /* linux.cgroupsPath of its config.json, or NULL */
         char *checkpoint;     /* the CRIU image that its start restores it from, or NULL */
         char *criu_work_path; /* or NULL: below the work directory */
         Mounts rootfs;        /* what was mounted on the bundle's rootfs */
@@ -61,8 +61,8 @@ struct Container {
         bool pausing;          /* the runtime is about it */
 
         Process init;
-        Process *execs;        /* by id */
-        unsigned n_execs_alive;  /* of them, those that run */
+        Process *execs;         /* by id */
+        unsigned n_execs_alive; /* of them, those that run */
         unsigned n_exec_starts; /* of them, those whose start runs */
         unsigned n_dispatching; /* while this is not 0, nothing is freed */
 
@@ -84,7 +84,7 @@ int container_log(const Container *c, int level, int error, const char *format, 
 char *container_state_path(const Container *c, const char *name); /* absolute: STATE/NS/ID/NAME; name may be NULL */
 char *container_relative_path(const Container *c);                /* "NS/ID" */
 
-char *container_work_path(const Container *c, const char *name);  /* absolute: ROOT/NS/ID/NAME */
+char *container_work_path(const Container *c, const char *name); /* absolute: ROOT/NS/ID/NAME */
 
 /* A descriptor of STATE/NS/ID; -errno. The caller closes it. */
 int container_open_state_directory(const Container *c);
@@ -94,17 +94,17 @@ int container_open_state_directory(const Container *c);
  * "init". The caller frees it. */
 char *process_file(const Process *p, const char *kind);
 
-/* Fills in what every runtime invocation for this process shares. ret_log is to be freed by the caller and must outlive
- * *ret. */
+/* Fills in what every runtime invocation for this process shares. ret_log is to be freed by the caller and must
+ * outlive *ret. */
 int process_get_runtime(const Process *p, Runtime *ret, char **ret_log);
 
 /* Writes the process's state, then records and signals an event of this topic about it, then tells of the changed
- * properties: the only way in which a container changes in others' eyes. -errno only if 'must_save' and the state could
- * not be written: then nothing has happened. Otherwise a full disk is logged, remembered, and tried again. */
+ * properties: the only way in which a container changes in others' eyes. -errno only if 'must_save' and the state
+ * could not be written: then nothing has happened. Otherwise a full disk is logged, remembered, and tried again. */
 int container_commit(Container *c, EventTopic topic, Process *subject, unsigned changes, bool must_save);
 
-/* Writes the state of the process alone (of the init: state.json); -errno. process_save_soon() logs a failure and sees
- * to it that it is tried again. */
+/* Writes the state of the process alone (of the init: state.json); -errno. process_save_soon() logs a failure and
+ * sees to it that it is tried again. */
 int process_save(Process *p);
 void process_save_soon(Process *p);
 
@@ -135,7 +135,8 @@ void container_collect(Container *c);
 /* An exec'd process that clients can see; NULL. */
 Process *container_find_exec(Container *c, const char *id);
 
-/* Adds one with a copy of this id, visible to nobody yet; -EEXIST (the container's own id included), -ENOBUFS, -ENOMEM. */
+/* Adds one with a copy of this id, visible to nobody yet; -EEXIST (the container's own id included), -ENOBUFS,
+ * -ENOMEM. */
 int container_add_exec(Container *c, const char *id, Process **ret);
 
 /* Says that it is gone, wakes who waits for it; it is freed by container_collect(). */

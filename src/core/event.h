@@ -92,7 +92,8 @@ const char *event_mount_option(const EventMount *mount, size_t i); /* i < EventM
  * {"sequence":…,"topic":…,"time":…,"namespace":…,"container_id":…,"data":{…}}. */
 void event_write_json(const Event *e, JsonWriter *w);
 
-/* The way back; strings and mounts point into the tree. -EINVAL for anything that event_write_json() would not have written. */
+/* The way back; strings and mounts point into the tree. -EINVAL for anything that event_write_json() would not have
+ * written. */
 int event_from_json(Json tree, Event *ret);
 
 /* What tells whether a record concerns a reader, without a tree of all that is in it. -EINVAL if the text is no valid

@@ -419,8 +419,8 @@ static unsigned cursor_find_segment(const EventLog *log, EventCursor *cursor) {
         return 0;
 }
 
-/* The next piece of a segment, in whole lines: EVENTLOG_STEP bytes, or more if one line is longer. No bytes: there is no more
- * whole line. */
+/* The next piece of a segment, in whole lines: EVENTLOG_STEP bytes, or more if one line is longer. No bytes: there is
+ * no more whole line. */
 static int segment_read_lines(int fd, uint64_t offset, char **ret, size_t *ret_size) {
         _cleanup_(freep) char *text = NULL;
         size_t allocated = EVENTLOG_STEP, size = 0;

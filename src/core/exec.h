@@ -22,12 +22,12 @@ typedef struct ExecRequest {
         StreamRequest streams[3];
 } ExecRequest;
 
-/* Registers a process in state "created" and tells of it; nothing is run yet (containerd pkg/process/init.go, exec). On
- * failure nothing has been done. */
+/* Registers a process in state "created" and tells of it; nothing is run yet (containerd pkg/process/init.go, exec).
+ * On failure nothing has been done. */
 int container_exec(Container *c, const ExecRequest *q, Process **ret, Failure *failure);
 
-/* Before it is started: brings the size of its terminal up to date in the file that the runtime reads, so that it is in
- * force before the program runs. */
+/* Before it is started: brings the size of its terminal up to date in the file that the runtime reads, so that it is
+ * in force before the program runs. */
 int exec_prepare_spec(const Process *p, Failure *failure);
 
 int exec_argv(const Process *p, const Runtime *runtime, const char *pid_file, char ***ret);

@@ -157,8 +157,8 @@ static void exit_on_thawed(Operation *op, const JobResult *result) {
         exit_kill_rest(op);
 }
 
-/* It was killed while it was paused: its cgroup is thawed, since a frozen one of cgroup v1 cannot be deleted (containerd
- * pkg/process/init_state.go, pausedState.SetExited). */
+/* It was killed while it was paused: its cgroup is thawed, since a frozen one of cgroup v1 cannot be deleted
+ * (containerd pkg/process/init_state.go, pausedState.SetExited). */
 static void exit_thaw(Operation *op) {
         int r;
 
@@ -371,9 +371,10 @@ static void delete_on_drained(Operation *op) {
 static int delete_on_drain_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Operation *op = userdata;
 
-        (void) container_log(op->process->container, LOG_NOTICE, 0,
-                             "Nobody has read the rest of the output of process %s in time, deleting it nevertheless.",
-                             op->process->id);
+        (void) container_log(
+                op->process->container, LOG_NOTICE, 0,
+                "Nobody has read the rest of the output of process %s in time, deleting it nevertheless.",
+                op->process->id);
         op->timer = sd_event_source_disable_unref(op->timer);
         op->resume = NULL;
         delete_begin(op);

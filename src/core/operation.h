@@ -5,9 +5,9 @@
  * answered once.
  *
  * Each process has a queue of its own, as each has a lock of its own in containerd (pkg/process/init.go, exec.go).
- * What concerns the whole container is queued at its init. Between the two there is one rule: while the init is paused,
- * checkpointed, deleted or exits, no exec is started, and those of the first three kinds wait for the starts that are
- * under way; a process that was just being started in a frozen cgroup would hang there. */
+ * What concerns the whole container is queued at its init. Between the two there is one rule: while the init is
+ * paused, checkpointed, deleted or exits, no exec is started, and those of the first three kinds wait for the starts
+ * that are under way; a process that was just being started in a frozen cgroup would hang there. */
 
 #include "core/container.h"
 #include "core/failure.h"
@@ -23,9 +23,9 @@ typedef enum OperationKind {
         OPERATION_UPDATE,
         OPERATION_CHECKPOINT,
         OPERATION_LIST_PIDS, /* asks the runtime, where the kernel cannot be asked */
-        OPERATION_EXIT,    /* our own: the init has exited; kill the rest if need be, then publish */
-        OPERATION_PROBE,   /* our own, after a restart: was it started while nobody looked? */
-        OPERATION_CLEANUP, /* our own, after a restart: it is dead, take it away */
+        OPERATION_EXIT,      /* our own: the init has exited; kill the rest if need be, then publish */
+        OPERATION_PROBE,     /* our own, after a restart: was it started while nobody looked? */
+        OPERATION_CLEANUP,   /* our own, after a restart: it is dead, take it away */
         _OPERATION_KIND_MAX,
 } OperationKind;
 
@@ -71,15 +71,15 @@ struct Operation {
         void *userdata;
 
         Job *job;
-        OperationThen then; /* goes on when the job is over */
+        OperationThen then;    /* goes on when the job is over */
         uint64_t timeout_usec; /* of the job */
         MountsJob *mounts;
-        void (*resume)(Operation *op); /* it waits for something in the container to happen: called after each change, to
-                                        * see whether it has */
-        void (*after)(Operation *op); /* the step behind that wait */
+        void (*resume)(Operation *op); /* it waits for something in the container to happen: called after each change,
+                                        * to see whether it has */
+        void (*after)(Operation *op);  /* the step behind that wait */
         sd_event_source *timer;
-        Failure failure;       /* the first thing that went wrong, while the operation still tidies up */
-        pid_t *pids; /* what OPERATION_LIST_PIDS found, while done() is called */
+        Failure failure; /* the first thing that went wrong, while the operation still tidies up */
+        pid_t *pids;     /* what OPERATION_LIST_PIDS found, while done() is called */
         size_t n_pids;
         char **cgroups;        /* create: what a killed runtime left, to be removed */
         uint64_t give_up_usec; /* ... and until when, CLOCK_MONOTONIC */
@@ -87,15 +87,15 @@ struct Operation {
         Operation *prev, *next; /* process::queue */
 };
 
-/* Queues a verb; refusals and results come by done(), possibly before this returns. done may be NULL. 'q' may be NULL;
- * what it owns is taken over in any case. The process may be gone afterwards. */
+/* Queues a verb; refusals and results come by done(), possibly before this returns. done may be NULL. 'q' may be
+ * NULL; what it owns is taken over in any case. The process may be gone afterwards. */
 void operation_submit(Process *p, OperationKind kind, OperationParameters *q, OperationDone done, void *userdata);
 
 /* One that is not queued but runs from the start: create and cleanup. NULL without memory. */
 Operation *operation_begin(Process *p, OperationKind kind, OperationDone done, void *userdata);
 
-/* The running operation is over: answers it, then lets the next ones run. With a failure in op->failure it has failed.
- * The process and the container may be gone afterwards. */
+/* The running operation is over: answers it, then lets the next ones run. With a failure in op->failure it has
+ * failed. The process and the container may be gone afterwards. */
 void operation_finish(Operation *op);
 
 /* Starts a runtime job for the operation; 'then' gets the operation and the result, or -errno is returned. Takes argv
@@ -124,8 +124,8 @@ uint64_t operation_cleanup_timeout(const Container *c);
 
 /* ---- the verbs, each in the file of its name; <0: op->failure says why, and nothing was begun ---- */
 
-int operation_start(Operation *op);      /* start.c */
-int operation_kill(Operation *op);       /* control.c, as the next four */
+int operation_start(Operation *op); /* start.c */
+int operation_kill(Operation *op);  /* control.c, as the next four */
 int operation_pause(Operation *op);
 int operation_resume(Operation *op);
 int operation_update(Operation *op);

@@ -537,11 +537,11 @@ void process_drain_io(Process *p) {
                         if (p->streams[i].kind == STREAM_JOURNAL)
                                 stream_close_hold(&p->streams[i]);
 
-                /* A relay's pipe and the journal's FIFO may have been inherited, and end when their last writer has gone;
-                 * who still writes then, does so for as long as a delete would wait. */
-                if (!has_pipes || sd_event_add_time_relative(p->container->services->event, &io->drain_timer,
-                                                             CLOCK_MONOTONIC, PROCESS_DRAIN_USEC, 0,
-                                                             process_on_drain_overdue, p) < 0)
+                /* A relay's pipe and the journal's FIFO may have been inherited, and end when their last writer has
+                 * gone; who still writes then, does so for as long as a delete would wait. */
+                if (!has_pipes ||
+                    sd_event_add_time_relative(p->container->services->event, &io->drain_timer, CLOCK_MONOTONIC,
+                                               PROCESS_DRAIN_USEC, 0, process_on_drain_overdue, p) < 0)
                         process_finish_moving(p);
         }
         if (process_io_is_drained(p))

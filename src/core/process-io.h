@@ -24,7 +24,7 @@ struct ProcessIo {
         int master;      /* of the terminal */
         Pump *pumps[3];
         JournalStream *journals[3];
-        Logger *loggers[3]; /* [1]: of stdout, and of stderr if that names the same */
+        Logger *loggers[3];   /* [1]: of stdout, and of stderr if that names the same */
         pid_t logger_pids[3]; /* after a restart, of those that are still to be taken back */
         uint64_t logger_start_times[3];
 
@@ -65,8 +65,8 @@ void process_reopen_io(Process *p);
 /* The terminal's master, which stays ours; -ENXIO when there is none. */
 int process_get_terminal(const Process *p);
 
-/* Remembers the size and sets it if there is a terminal already. -EOPNOTSUPP without one, -ENXIO for a terminal that was
- * lost, or -errno. */
+/* Remembers the size and sets it if there is a terminal already. -EOPNOTSUPP without one, -ENXIO for a terminal that
+ * was lost, or -errno. */
 int process_resize(Process *p, uint16_t columns, uint16_t rows);
 
 /* Closes our hold on stdin. */

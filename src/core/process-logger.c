@@ -53,10 +53,11 @@ static void process_log_dead_logger(const Process *p, size_t i, int wait_status)
         else
                 how = strdup_printf("%u", exit_status_from_wait(wait_status));
 
-        (void) container_log(p->container, LOG_WARNING, 0,
-                             "The logger %s of process %s has ended (status %s); what the process writes from now on is "
-                             "lost.",
-                             p->streams[i].uri, p->id, strempty(how));
+        (void) container_log(
+                p->container, LOG_WARNING, 0,
+                "The logger %s of process %s has ended (status %s); what the process writes from now on is "
+                "lost.",
+                p->streams[i].uri, p->id, strempty(how));
 }
 
 static void process_on_logger_exited(void *userdata, int wait_status) {
@@ -83,10 +84,9 @@ static void process_on_logger_ready(void *userdata, int error, const char *text)
         if (!op) /* another logger has failed before */
                 return;
         if (error < 0)
-                (void) failure_set(&op->failure,
-                                   error == -ETIMEDOUT ? FAILURE_DEADLINE_EXCEEDED : FAILURE_RUNTIME_FAILED,
-                                   "OCI runtime %s failed: failed to create process I/O: %s", process_get_verb(p),
-                                   text);
+                (void) failure_set(
+                        &op->failure, error == -ETIMEDOUT ? FAILURE_DEADLINE_EXCEEDED : FAILURE_RUNTIME_FAILED,
+                        "OCI runtime %s failed: failed to create process I/O: %s", process_get_verb(p), text);
 
         io->n_unready--;
         if (io->n_unready > 0 && error == 0)
@@ -154,9 +154,10 @@ void process_adopt_loggers(Process *p) {
                 if (r >= 0)
                         logger_set_on_exited(p->io->loggers[i], process_on_logger_exited, p);
                 else
-                        (void) container_log(p->container, LOG_WARNING, r,
-                                             "Failed to take back the logger %s of process %s, going on without it: %m",
-                                             p->streams[i].uri, p->id);
+                        (void) container_log(
+                                p->container, LOG_WARNING, r,
+                                "Failed to take back the logger %s of process %s, going on without it: %m",
+                                p->streams[i].uri, p->id);
         }
 }
 

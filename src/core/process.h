@@ -4,9 +4,9 @@
 /* One process of a container: its init, or one that was exec'd into it. Holds what is known of it, what is to be done
  * with it, and who waits for it.
  *
- * Operations of one process run one at a time, in the order of their arrival. Those of different processes run side by
- * side, also within a container, save where operation.h says otherwise: a hung exec must not keep anybody from killing
- * the container. */
+ * Operations of one process run one at a time, in the order of their arrival. Those of different processes run side
+ * by side, also within a container, save where operation.h says otherwise: a hung exec must not keep anybody from
+ * killing the container. */
 
 #include "core/lifecycle.h"
 #include "core/services.h"

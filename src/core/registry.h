@@ -21,9 +21,9 @@ struct Registry {
         const Services *services;
         Container *containers; /* all, also those nobody can see; key "NS/ID" */
         Namespace *namespaces;
-        Process *processes; /* by pid */
+        Process *processes;       /* by pid */
         struct Removal *removals; /* folders that are being taken away */
-        unsigned n_live;    /* the visible ones */
+        unsigned n_live;          /* the visible ones */
         bool stopping;
         sd_event_source *trim;        /* gives memory back once nobody is left */
         sd_event_source *retry;       /* writes again what could not be written */

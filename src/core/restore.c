@@ -158,7 +158,9 @@ static int find_lost_event(Restore *restore, const Process *p) {
         if (!larger)
                 return -ENOMEM;
         restore->lost = larger;
-        restore->lost[restore->n_lost++] = (LostEvent) { .tree = TAKE_PTR(tree), .event = e, .record = p->last_event };
+        restore->lost[restore->n_lost++] = (LostEvent) { .tree = TAKE_PTR(tree),
+                                                         .event = e,
+                                                         .record = p->last_event };
         return 0;
 }
 
@@ -351,8 +353,8 @@ static void adopt_exec(Process *p) {
         p->exited_at = clock_get_realtime();
 }
 
-/* We were killed while it was being started. If the runtime got as far as to make the process, it runs: in the cgroup of
- * its container, where its number is nobody else's. */
+/* We were killed while it was being started. If the runtime got as far as to make the process, it runs: in the cgroup
+ * of its container, where its number is nobody else's. */
 static void adopt_started_exec(Process *p) {
         _cleanup_(freep) char *cgroup = NULL;
         Container *c = p->container;

@@ -22,8 +22,8 @@ typedef struct Process Process;
 typedef enum ProcessChange {
         PROCESS_CHANGED_STATUS = 1 << 0,
         PROCESS_CHANGED_PID = 1 << 1,
-        PROCESS_CHANGED_EXIT = 1 << 2,    /* ExitStatus and ExitedAt */
-        PROCESS_CHANGED_STARTED = 1 << 3, /* StartedAt */
+        PROCESS_CHANGED_EXIT = 1 << 2,      /* ExitStatus and ExitedAt */
+        PROCESS_CHANGED_STARTED = 1 << 3,   /* StartedAt */
         PROCESS_CHANGED_OOM_KILLS = 1 << 4, /* of its container */
 } ProcessChange;
 
@@ -48,8 +48,8 @@ typedef struct Services {
         Observer observer;
         sd_id128_t boot_id;
 
-        int state_fd; /* STATE */
-        int root_fd;  /* ROOT */
+        int state_fd;   /* STATE */
+        int root_fd;    /* ROOT */
         int console_fd; /* STATE/.console, where the console sockets are */
         const char *state_directory;
         const char *root_directory;

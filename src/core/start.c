@@ -33,10 +33,9 @@ int process_read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Fa
                 r = -ERANGE;
         if (r < 0) {
                 errno = -r;
-                return failure_set(
-                        failure, FAILURE_RUNTIME_FAILED,
-                        "OCI runtime %s failed: failed to retrieve OCI runtime container pid: %s: %m", verb,
-                        strempty(file));
+                return failure_set(failure, FAILURE_RUNTIME_FAILED,
+                                   "OCI runtime %s failed: failed to retrieve OCI runtime container pid: %s: %m",
+                                   verb, strempty(file));
         }
 
         *ret_pid = (pid_t) pid;
@@ -95,8 +94,7 @@ void process_kill_stray(const Process *p) {
                 return;
         }
 
-        if (process_read_pid_file(p, "", &pid, NULL) < 0 || pid_read_stat(pid, &stat) < 0 ||
-            stat.parent != getpid())
+        if (process_read_pid_file(p, "", &pid, NULL) < 0 || pid_read_stat(pid, &stat) < 0 || stat.parent != getpid())
                 return;
         if (reaper_watch(p->container->services->reaper, pid, stray_on_reaped, NULL) < 0)
                 return;
@@ -115,7 +113,8 @@ int process_forget_pid_file(const Process *p) {
         if (dir_fd < 0)
                 return dir_fd;
 
-        if ((unlinkat(dir_fd, file, 0) < 0 && errno != ENOENT) || (unlinkat(dir_fd, temporary, 0) < 0 && errno != ENOENT))
+        if ((unlinkat(dir_fd, file, 0) < 0 && errno != ENOENT) ||
+            (unlinkat(dir_fd, temporary, 0) < 0 && errno != ENOENT))
                 return -errno;
         return 0;
 }
@@ -127,8 +126,8 @@ static void start_publish(Operation *op, EventTopic topic, unsigned changes) {
 
         p->state = process_rule(p, VERB_START)->to;
         p->started_at = process_get_start(p);
-        (void) container_commit(p->container, topic, p,
-                                PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED | changes, false);
+        (void) container_commit(p->container, topic, p, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED | changes,
+                                false);
         operation_finish(op);
 }
 
@@ -183,7 +182,8 @@ static void start_set_failure(Operation *op, const char *verb, const JobResult *
 
         if (!process_is_init(op->process) && c->init.exited)
                 (void) failure_set(&op->failure, FAILURE_FAILED_PRECONDITION,
-                                   "container %s init process is not running, it is stopped: failed precondition", c->id);
+                                   "container %s init process is not running, it is stopped: failed precondition",
+                                   c->id);
         else
                 operation_set_runtime_failure(op, verb, result);
 }
@@ -256,7 +256,8 @@ static int streams_make_argv(Operation *op, char ***ret) {
 static int exec_check_container(const Container *c, Failure *failure) {
         if (c->phase != CONTAINER_LIVE || c->init.exited || c->init.state == PROCESS_STOPPED)
                 return failure_set(failure, FAILURE_FAILED_PRECONDITION,
-                                   "container %s init process is not running, it is stopped: failed precondition", c->id);
+                                   "container %s init process is not running, it is stopped: failed precondition",
+                                   c->id);
         if (c->init.state == PROCESS_PAUSED)
                 return failure_set(failure, FAILURE_FAILED_PRECONDITION,
                                    "cannot exec in a paused container (id: %s): failed precondition", c->id);
@@ -269,7 +270,8 @@ static void streams_run(Operation *op) {
         int stdio[3], r;
 
         if (!process_is_init(p))
-                (void) exec_check_container(p->container, &op->failure); /* it may have died while loggers got ready */
+                (void) exec_check_container(p->container,
+                                            &op->failure); /* it may have died while loggers got ready */
         if (failure_is_set(&op->failure)) {
                 process_cancel_io(p);
                 operation_finish(op);

@@ -94,8 +94,7 @@ static void state_write_process(JsonWriter *w, const Process *p) {
                 json_put_uint64(w, "exited_at", p->exited_at);
         }
         for (size_t i = 0; i < ELEMENTSOF(process_flags); i++)
-                json_put_bool(w, process_flags[i].name,
-                              *(const bool *) ((const char *) p + process_flags[i].offset));
+                json_put_bool(w, process_flags[i].name, *(const bool *) ((const char *) p + process_flags[i].offset));
         if (p->columns > 0 || p->rows > 0) {
                 json_put_uint64(w, "columns", p->columns);
                 json_put_uint64(w, "rows", p->rows);
@@ -486,10 +485,13 @@ void state_load_execs(Container *c, int dir_fd, sd_id128_t boot_id) {
 
                 if (name[0] != '.' && length > suffix && streq(name + length - suffix, "." STATE_KIND)) {
                         id = strndup(name, length - suffix);
-                        r = !id ? -ENOMEM : !identifier_is_valid(id) ? -EINVAL : load_exec(c, fd, name, id, boot_id, &reason);
+                        r = !id                        ? -ENOMEM
+                            : !identifier_is_valid(id) ? -EINVAL
+                                                       : load_exec(c, fd, name, id, boot_id, &reason);
                         if (r < 0)
                                 (void) container_log(c, LOG_WARNING, r,
-                                                     "Leaving out what " EXEC_FOLDER "/%s says, it cannot be used%s%s: "
+                                                     "Leaving out what " EXEC_FOLDER
+                                                     "/%s says, it cannot be used%s%s: "
                                                      "%m",
                                                      name, reason ? ": " : "", strempty(reason));
                 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What is on disk of a container, to take it back after a restart: state.json for itself and its init, and a file of its
- * own for each exec'd process, so that writing one costs the same however many there are. */
+/* What is on disk of a container, to take it back after a restart: state.json for itself and its init, and a file of
+ * its own for each exec'd process, so that writing one costs the same however many there are. */
 
 #include "core/container.h"
 

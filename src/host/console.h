@@ -20,9 +20,9 @@ typedef struct Console {
 /* Makes a socket with a name of its own in the folder. -errno. */
 int console_open(Console *ret, int dir_fd);
 
-/* After the runtime has ended successfully: the master, CLOEXEC, which the caller closes. -ENODATA when none was sent,
- * -EPROTO when what was sent is not exactly one descriptor with a name of 1 to 4095 bytes, -ENOTTY when it is no
- * master of a terminal. Of several connections the first good one counts. Never waits. */
+/* After the runtime has ended successfully: the master, CLOEXEC, which the caller closes. -ENODATA when none was
+ * sent, -EPROTO when what was sent is not exactly one descriptor with a name of 1 to 4095 bytes, -ENOTTY when it is
+ * no master of a terminal. Of several connections the first good one counts. Never waits. */
 int console_receive(Console *c);
 
 /* Closes and removes the socket; back to CONSOLE_INIT. */

@@ -3,9 +3,9 @@
 
 /* Lines of a container's output into the journal, with fields that name the container.
  *
- * The journal's stream protocol knows no such fields, so the lines are read here, from a FIFO in the container's state
- * directory (which outlives a crash of ours, unlike a pipe), and sent as datagrams in the journal's native protocol,
- * without ever waiting for journald: while it does not take more, nothing more is read. */
+ * The journal's stream protocol knows no such fields, so the lines are read here, from a FIFO in the container's
+ * state directory (which outlives a crash of ours, unlike a pipe), and sent as datagrams in the journal's native
+ * protocol, without ever waiting for journald: while it does not take more, nothing more is read. */
 
 #include "util/macro.h"
 
@@ -17,8 +17,8 @@
 typedef struct JournalStream JournalStream;
 
 typedef struct JournalFields {
-        const char *identifier; /* SYSLOG_IDENTIFIER= */
-        const char *ns;         /* CONTAINER_NAMESPACE= */
+        const char *identifier;   /* SYSLOG_IDENTIFIER= */
+        const char *ns;           /* CONTAINER_NAMESPACE= */
         const char *container_id; /* CONTAINER_ID= */
         const char *exec_id;      /* CONTAINER_EXEC_ID=; NULL for the init */
         int priority;             /* PRIORITY= */
@@ -46,7 +46,7 @@ int journal_stream_finish(JournalStream *s);
 
 bool journal_stream_is_done(const JournalStream *s); /* done() has been, or is being, called */
 
-/* After journal_stream_finish() writers that are left do not find the FIFO full for ever: what they write is thrown away
- * by the loop. */
+/* After journal_stream_finish() writers that are left do not find the FIFO full for ever: what they write is thrown
+ * away by the loop. */
 JournalStream *journal_stream_free(JournalStream *s);
 DEFINE_CLEANUP(JournalStream *, journal_stream_free);

@@ -27,13 +27,14 @@ typedef struct LoggerParameters {
         uint64_t timeout_usec; /* until it must be ready; USEC_INFINITY for none */
 } LoggerParameters;
 
-/* Told once, from the loop: 0 when descriptor 5 was closed by a living logger, or written to; -EPIPE when it ended before
+/* Told once, from the loop: 0 when descriptor 5 was closed by a living logger, or written to; -EPIPE when it ended
+ * before
  * ("logging binary did not call ready (it may have crashed or exited prematurely)"), -ETIMEDOUT (it was killed then).
  * 'text' says so in a sentence, and lives during the call. May free the logger. */
 typedef void (*LoggerReady)(void *userdata, int error, const char *text);
 
-/* Told once, from the loop: a logger that was ready, or was taken back, has ended without being stopped. The status is
- * as wait(2) gives it, or -1 when nobody knows it (only of one that was taken back). May free the logger. */
+/* Told once, from the loop: a logger that was ready, or was taken back, has ended without being stopped. The status
+ * is as wait(2) gives it, or -1 when nobody knows it (only of one that was taken back). May free the logger. */
 typedef void (*LoggerExited)(void *userdata, int wait_status);
 
 /* Takes the URI apart: absolute path, percent-decoded; the query's keys and values percent-decoded, '+' is a space; a

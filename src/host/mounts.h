@@ -11,7 +11,9 @@
 #include <systemd/sd-event.h>
 
 #define MOUNTS_MAX 256
-#define MOUNT_SIZE_MAX (256U * 1024U) /* bytes in all the strings of one: 500 layers with long names, and some more */
+#define MOUNT_SIZE_MAX \
+        (256U * 1024U) /* bytes in all the strings of one: 500 layers with long names, and some more \
+                        */
 
 typedef struct Mount {
         char *type;
@@ -52,9 +54,9 @@ int mounts_make(MountsJob **ret, sd_event *event, Reaper *reaper, const char *ro
                 uint64_t timeout_usec, MountsFinished finished, void *userdata);
 
 /* Unmounts everything at and below 'rootfs', deepest and newest first, whoever mounted it: what is no mount point (or
- * not there at all) is fine, with a warning if not even its folder is there, as that may have been renamed, mounts and
- * all. A busy one is tried again 50 times every 50 ms, then fails with -EBUSY. Never follows a symbolic link: where
- * 'rootfs' is one, nothing of ours can be mounted, so nothing is done, with a warning. */
+ * not there at all) is fine, with a warning if not even its folder is there, as that may have been renamed, mounts
+ * and all. A busy one is tried again 50 times every 50 ms, then fails with -EBUSY. Never follows a symbolic link:
+ * where 'rootfs' is one, nothing of ours can be mounted, so nothing is done, with a warning. */
 int mounts_undo(MountsJob **ret, sd_event *event, Reaper *reaper, const char *rootfs, uint64_t timeout_usec,
                 MountsFinished finished, void *userdata);
 

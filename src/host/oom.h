@@ -22,8 +22,8 @@ DEFINE_CLEANUP(OomWatcher *, oom_watcher_free);
 
 /* Watches the memory cgroup of a living process. 'control_group' is the container's own cgroup, or NULL: see
  * cgroup_get_directory_of(). 'known' is the count that has been told of before (after a restart), or UINT64_MAX:
- * whatever it is now. A greater count now is told at once, from the loop. -EOPNOTSUPP when the process is in no memory
- * cgroup but our own, or the kernel does not count; -ESRCH. */
+ * whatever it is now. A greater count now is told at once, from the loop. -EOPNOTSUPP when the process is in no
+ * memory cgroup but our own, or the kernel does not count; -ESRCH. */
 int oom_watch_new(OomWatch **ret, OomWatcher *w, pid_t pid, const char *control_group, uint64_t known, OomSeen seen,
                   void *userdata);
 OomWatch *oom_watch_free(OomWatch *o);

@@ -23,7 +23,8 @@ typedef enum PumpFlags {
          * now, which is not the end before pump_finish(); until somebody opens it again that costs no wake-ups. */
         PUMP_FROM_TERMINAL = 1 << 0,
         /* 'to' is the master of a pseudo-terminal: at the end of the input it is sent its end-of-file character
-         * (twice behind an unfinished line, if it reads lines), so that whoever reads the terminal reads end-of-file. */
+         * (twice behind an unfinished line, if it reads lines), so that whoever reads the terminal reads end-of-file.
+         */
         PUMP_TO_TERMINAL = 1 << 1,
         /* Both are pipes, FIFOs or files, and one is a pipe or FIFO at least: splice(2), without copying. A file
          * opened with O_APPEND cannot be spliced to: then the bytes are copied after all. */

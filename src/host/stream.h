@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One standard stream of a process, as the client named it: nothing, a FIFO, a file, the journal, a logger process, or a
- * descriptor.
+/* One standard stream of a process, as the client named it: nothing, a FIFO, a file, the journal, a logger process,
+ * or a descriptor.
  *
  * Where it can be, the process is given the stream itself, and nothing is copied. Output FIFOs are opened read-write,
  * so that nobody's coming or going ends or kills anything; we keep one such descriptor (the hold) while the process
@@ -66,29 +66,29 @@ typedef struct StreamOptions {
 } StreamOptions;
 
 /* Opens what 'uri' names; 's' must be STREAM_INIT, or one that was loaded after a restart (kind, uri, output, dev and
- * ino set, nothing open: then -ESTALE if the path is another FIFO now). Never waits, never follows a last symbolic link.
- * -ENOENT (a FIFO that is not there; the folder of a file), -ELOOP for a symbolic link, -EINVAL when it is of the wrong
- * kind (a directory, a device, a FIFO for a file) or is asked for what it cannot be (a terminal behind a file, input
- * from the journal), -EOPNOTSUPP when there is no journal, else -errno. A file is opened for appending and made, 0640
- * whatever the umask, if it is missing; the journal's FIFO likewise, with 0600. On failure nothing stays open, and 's'
- * is as it was. A second stream of the same FIFO or file is opened independently. */
+ * ino set, nothing open: then -ESTALE if the path is another FIFO now). Never waits, never follows a last symbolic
+ * link. -ENOENT (a FIFO that is not there; the folder of a file), -ELOOP for a symbolic link, -EINVAL when it is of
+ * the wrong kind (a directory, a device, a FIFO for a file) or is asked for what it cannot be (a terminal behind a
+ * file, input from the journal), -EOPNOTSUPP when there is no journal, else -errno. A file is opened for appending
+ * and made, 0640 whatever the umask, if it is missing; the journal's FIFO likewise, with 0600. On failure nothing
+ * stays open, and 's' is as it was. A second stream of the same FIFO or file is opened independently. */
 int stream_open(Stream *s, const char *uri, StreamKind kind, bool output, const StreamOptions *o);
 
 /* Takes over 'fd' (on success only). */
 int stream_take_fd(Stream *s, int fd, bool output);
 
-/* After a restart, for a process that runs: opens our hold again, and 'from' of the journal; what the process was given
- * it still has. Only if the path still is the FIFO with s->dev and s->ino (-ESTALE). stdin without any reader is
- * -ENXIO: so is that of every relay and terminal, since the reader was we. 'o' as in stream_open(), for the journal's
- * FIFO. 0, and nothing is done, for what has nothing to open again. */
+/* After a restart, for a process that runs: opens our hold again, and 'from' of the journal; what the process was
+ * given it still has. Only if the path still is the FIFO with s->dev and s->ino (-ESTALE). stdin without any reader
+ * is -ENXIO: so is that of every relay and terminal, since the reader was we. 'o' as in stream_open(), for the
+ * journal's FIFO. 0, and nothing is done, for what has nothing to open again. */
 int stream_reopen(Stream *s, const StreamOptions *o);
 
 void stream_release_child_end(Stream *s); /* once the runtime has been started */
 void stream_close_hold(Stream *s);
 void stream_done(Stream *s); /* closes and frees everything, back to STREAM_INIT */
 
-/* How many bytes stand unread in an output FIFO (FIONREAD); 0 also for what is none, and when nothing holds it open. The
- * journal's is read by us, and nobody else ever will. */
+/* How many bytes stand unread in an output FIFO (FIONREAD); 0 also for what is none, and when nothing holds it open.
+ * The journal's is read by us, and nobody else ever will. */
 int stream_get_unread(const Stream *s);
 bool stream_has_unread(const Stream *s);
 
