@@ -192,19 +192,12 @@ static int exit_on_starts_overdue(sd_event_source *source, uint64_t usec, void *
         CONTAINER_FOREACH_EXEC(p, c) {
                 Operation *start = p->operation;
 
-                if (!start || start->kind != OPERATION_START)
-                        continue;
-                if (start->job) {
+                if (start && start->kind == OPERATION_START && start->job)
                         job_expire(start->job);
-                        continue;
-                }
-
-                /* It waits for its loggers. */
-                process_cancel_io(p);
-                (void) failure_set(&start->failure, FAILURE_FAILED_PRECONDITION,
-                                   "container %s init process is not running, it is stopped: failed precondition",
-                                   c->id);
-                operation_finish(start);
+                else
+                        (void) process_abandon_loggers(p, FAILURE_FAILED_PRECONDITION,
+                                                       "the container's init process is not running, it is stopped: "
+                                                       "failed precondition");
         }
         c->n_dispatching--;
         container_collect(c);

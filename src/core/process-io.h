@@ -101,6 +101,9 @@ int process_start_loggers(Process *p, Failure *failure);
 void process_stop_loggers(Process *p);
 void process_kill_loggers(Process *p); /* at once */
 
+/* Waits for them no longer: the operation that does goes on with this failure. False if none does. */
+bool process_abandon_loggers(Process *p, FailureKind kind, const char *text);
+
 /* The logger of stdout (1) or stderr (2), to be kept on disk: its pid, 0 if there is none. After
  * a restart: what was read there, and taking them back once it is known that their process lives. */
 pid_t process_get_logger(const Process *p, size_t i, uint64_t *ret_start_time);

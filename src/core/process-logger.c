@@ -96,6 +96,32 @@ static void process_on_logger_ready(void *userdata, int error, const char *text)
         io->then(op);
 }
 
+void process_kill_loggers(Process *p) {
+        pid_t pid;
+
+        for (size_t i = 1; i < 3 && p->io; i++) {
+                pid = p->io->loggers[i] ? logger_get_pid(p->io->loggers[i]) : 0;
+                if (pid > 0)
+                        (void) kill(pid, SIGKILL); /* a child of ours that has not been reaped */
+                p->io->loggers[i] = logger_free(p->io->loggers[i]);
+        }
+}
+
+bool process_abandon_loggers(Process *p, FailureKind kind, const char *text) {
+        ProcessIo *io = p->io;
+        Operation *op = io ? io->operation : NULL;
+
+        if (!op)
+                return false;
+
+        process_kill_loggers(p);
+        io->operation = NULL;
+        io->n_unready = 0;
+        (void) failure_set(&op->failure, kind, "%s", text);
+        io->then(op);
+        return true;
+}
+
 static int process_start_logger(Process *p, size_t i, Failure *failure) {
         const Services *s = p->container->services;
         LoggerParameters q = {
@@ -158,17 +184,6 @@ void process_adopt_loggers(Process *p) {
                                 p->container, LOG_WARNING, r,
                                 "Failed to take back the logger %s of process %s, going on without it: %m",
                                 p->streams[i].uri, p->id);
-        }
-}
-
-void process_kill_loggers(Process *p) {
-        pid_t pid;
-
-        for (size_t i = 1; i < 3 && p->io; i++) {
-                pid = p->io->loggers[i] ? logger_get_pid(p->io->loggers[i]) : 0;
-                if (pid > 0)
-                        (void) kill(pid, SIGKILL); /* a child of ours that has not been reaped */
-                p->io->loggers[i] = logger_free(p->io->loggers[i]);
         }
 }
 

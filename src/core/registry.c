@@ -9,6 +9,7 @@
 #include "core/registry.h"
 #include "core/cleanup.h"
 #include "core/operation.h"
+#include "core/process-io.h"
 #include "host/pid.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -333,8 +334,15 @@ void registry_check_idle(Registry *r) {
 void registry_stop(Registry *r, void (*idle)(void *userdata), void *userdata) {
         r->stopping = true;
 
-        REGISTRY_FOREACH(c, r)
+        REGISTRY_FOREACH(c, r) {
+                c->n_dispatching++;
                 container_dispatch(c); /* refuses what waits */
+                CONTAINER_FOREACH_EXEC(p, c)
+                        (void) process_abandon_loggers(p, FAILURE_UNAVAILABLE, "monoshimd is stopping");
+                (void) process_abandon_loggers(&c->init, FAILURE_UNAVAILABLE, "monoshimd is stopping");
+                c->n_dispatching--;
+                container_collect(c);
+        }
 
         r->idle = idle;
         r->idle_userdata = userdata;
