@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 
 import pytest
 
@@ -90,7 +91,12 @@ def make_daemon(request, directory):
             for d in daemons:
                 check_guards(d)
             helpers = getattr(request.node, "helpers", ())
-            strays = [p for p in t.descendants(t.nursery().pid) if p not in helpers]
+            # What has been killed may take a moment to go on a busy machine.
+            deadline = time.monotonic() + 2 * t.SCALE
+            strays = True
+            while strays and time.monotonic() < deadline:
+                strays = [p for p in t.descendants(t.nursery().pid) if p not in helpers]
+                time.sleep(0.01 if strays else 0)
             assert not strays, "processes left over: %s" % t.describe(strays)
     finally:
         clean_up(daemons)
