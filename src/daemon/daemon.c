@@ -15,9 +15,13 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 /* How long runtime commands that are under way may take to finish once we are told to end. */
 #define STOP_USEC (10 * USEC_PER_SEC)
+
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_USEC (20 * USEC_PER_MSEC)
 
 int daemon_init(Daemon *d, const Options *options) {
         int r;
@@ -140,6 +144,27 @@ static void daemon_raise_limits(void) {
                                   (unsigned long long) limit.rlim_max);
 }
 
+/* Two daemons on one state directory would clean up after each other. The lock goes when we do; a child that a killed one
+ * was just starting may still hold it, and lets go when it runs its program, or when it is told that its parent died. */
+static int daemon_lock(Daemon *d) {
+        const struct timespec pause = { .tv_nsec = (long) (LOCK_PAUSE_USEC * NSEC_PER_USEC) };
+        int r = 0;
+
+        for (unsigned i = 0; i < LOCK_TRIES; i++) {
+                r = flock(d->state_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+                if (r != -EWOULDBLOCK)
+                        break;
+                (void) nanosleep(&pause, NULL);
+        }
+        if (r < 0)
+                return log_error_errno(
+                        r,
+                        "The state directory %s is in use by another monoshimd (%m); end that one, or give this one "
+                        "directories of its own with --state= and --root=.",
+                        d->options->state_directory);
+        return 0;
+}
+
 static int daemon_open_directories(Daemon *d) {
         const Options *o = d->options;
 
@@ -152,14 +177,7 @@ static int daemon_open_directories(Daemon *d) {
                 return log_error_errno(d->root_fd, "Failed to open or make the root directory %s: %m",
                                        o->root_directory);
 
-        /* Two daemons on one state directory would clean up after each other. The lock goes when we do. */
-        if (flock(d->state_fd, LOCK_EX | LOCK_NB) < 0)
-                return log_error_errno(
-                        errno,
-                        "The state directory %s is in use by another monoshimd (%m); end that one, or give this one "
-                        "directories of its own with --state= and --root=.",
-                        o->state_directory);
-        return 0;
+        return daemon_lock(d);
 }
 
 /* The runtime connects to sockets there; what a former monoshimd has left is of no use to anybody. */
