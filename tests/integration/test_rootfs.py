@@ -280,6 +280,7 @@ def test_of_a_create_that_the_daemon_did_not_survive(fake, empty):
     fake.control.clear()
     client = fake.start().connect()
     t.wait_for(lambda: mounts_below(b) == [], what="the mounts undone")
+    t.wait_for(lambda: not os.path.exists(fake.container_dir("c1")), what="the end of the folder")
     client.create("c1", b).delete()
 
 

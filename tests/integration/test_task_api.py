@@ -414,6 +414,8 @@ def test_the_figures_of_a_container(client, limited):
     """All of known names and of type t (which stats() checks), and as the kernel has them."""
     c = limited("sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; exec sleep 1000", memory=64 * MIB, pids=44)
     t.wait_for(lambda: t.command_line(c.pid).startswith("sleep"), what="sleep")
+    # The kernel takes those that are gone off the count when it comes to it.
+    t.wait_for(lambda: c.stats()["PidsCurrent"] == 1, what="one process")
     s = c.stats()
     assert set(s) >= {"CPUUsageUSec", "CPUUserUSec", "CPUSystemUSec", "MemoryCurrent", "MemoryMax", "PidsCurrent", "PidsMax",
                       "OOMKills"}
@@ -428,7 +430,7 @@ def test_the_figures_of_a_container(client, limited):
     later = c.stats()
     assert later["CPUUsageUSec"] > s["CPUUsageUSec"] + 1000
     c.run("e2", "sleep", "1000")
-    assert c.stats()["PidsCurrent"] == 2
+    t.wait_for(lambda: c.stats()["PidsCurrent"] == 2, what="two processes")
 
 
 def test_the_figures_in_each_state(limited):
