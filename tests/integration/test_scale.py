@@ -43,8 +43,9 @@ def test_out_of_memory_is_told_before_the_exit(client, bundle):
     say("%d out-of-memory kills in %.1f s" % (OOM_KILLS, time.monotonic() - began))
 
 
-def test_very_many_execs(daemon, client, bundle):
+def test_very_many_execs(daemon, bundle):
     """32 at a time, each of them started, waited for and deleted: all exit codes are right, and nothing is left."""
+    client = daemon.connect(listen=False)  # who is told everything, and does not read meanwhile, is cut off
     c = client.create("c1", bundle("sleep", "1000"))
     c.start()
     before, failures, counter, lock = daemon.all_fds(), [], iter(range(EXECS)), threading.Lock()
