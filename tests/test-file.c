@@ -225,6 +225,36 @@ static void a_file_is_read_whole(void **state) {
         then_file_holds(dir_fd, "nul", bytes, sizeof(bytes));
 }
 
+static void of_a_large_file_the_end_is_read(void **state) {
+        given_file("f", "0123456789");
+
+        _cleanup_(safe_closep) int fd = file_open_beneath(dir_fd, "f", O_RDONLY, 0);
+        static const struct {
+                size_t max;
+                const char *text;
+                uint64_t skipped;
+        } cases[] = { { 11, "0123456789", 0 }, { 10, "0123456789", 0 }, { 9, "123456789", 1 }, { 0, "", 10 } };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(freep) char *text = NULL;
+                uint64_t skipped = 77;
+                size_t size = 77;
+
+                assert_int_equal(file_read_tail(fd, cases[i].max, &text, &size, &skipped), 0);
+                assert_string_equal(text, cases[i].text);
+                assert_int_equal(size, strlen(cases[i].text));
+                assert_int_equal(skipped, cases[i].skipped);
+        }
+}
+
+static void a_directory_has_no_end_to_read(void **state) {
+        uint64_t skipped;
+        char *text;
+        size_t size;
+
+        assert_int_equal(file_read_tail(dir_fd, 10, &text, &size, &skipped), -EBADFD);
+}
+
 static void a_file_may_have_max_bytes_and_no_more(void **state) {
         _cleanup_(freep) char *text = NULL;
         size_t size;
@@ -515,6 +545,8 @@ int main(void) {
                 TEST(a_mount_is_not_entered),
                 TEST(a_file_is_read_whole),
                 TEST(a_file_may_have_max_bytes_and_no_more),
+                TEST(of_a_large_file_the_end_is_read),
+                TEST(a_directory_has_no_end_to_read),
                 TEST(what_is_no_regular_file_is_refused_at_once),
                 TEST(a_device_is_refused),
                 TEST(the_kernels_files_have_no_size_and_are_read_all_the_same),

@@ -23,9 +23,8 @@
  * waited for. */
 static int log_read_end(const char *path, const char *name, uint64_t since_usec, char **ret, size_t *ret_size) {
         _cleanup_(safe_closep) int dir_fd = -EBADF, fd = -EBADF;
-        _cleanup_(freep) char *text = NULL;
+        uint64_t skipped;
         struct stat st;
-        ssize_t n;
 
         dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (dir_fd < 0)
@@ -35,22 +34,10 @@ static int log_read_end(const char *path, const char *name, uint64_t since_usec,
                 return fd;
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EBADFD;
         if (((uint64_t) st.st_mtim.tv_sec + 1) * USEC_PER_SEC < since_usec)
                 return -ENODATA;
 
-        text = malloc(LOG_KEPT_MAX + 1);
-        if (!text)
-                return -ENOMEM;
-        n = pread(fd, text, LOG_KEPT_MAX, st.st_size > (off_t) LOG_KEPT_MAX ? st.st_size - (off_t) LOG_KEPT_MAX : 0);
-        if (n < 0)
-                return -errno;
-
-        text[n] = 0;
-        *ret = TAKE_PTR(text);
-        *ret_size = (size_t) n;
-        return 0;
+        return file_read_tail(fd, LOG_KEPT_MAX, ret, ret_size, &skipped);
 }
 
 /* Keeps the log where its readers look for it (containerd pkg/process/init.go, checkpoint). */
@@ -195,8 +182,6 @@ static int checkpoint_argv(const Operation *op, const Runtime *runtime, char ***
 
 /* CRIU cannot dump what lies outside of the container: the FIFO of a client, the file, the journal's FIFO. */
 static int checkpoint_check_streams(const Process *p, Failure *failure) {
-        static const char *const names[] = { "Stdin", "Stdout", "Stderr" };
-
         if (p->relay || p->terminal)
                 return 0;
 
@@ -209,7 +194,7 @@ static int checkpoint_check_streams(const Process *p, Failure *failure) {
                                 failure, FAILURE_FAILED_PRECONDITION,
                                 "process %s has %s as its %s, which CRIU cannot dump; create the container "
                                 "with Relay to have it checkpointed: failed precondition",
-                                p->id, p->streams[i].uri, names[i]);
+                                p->id, p->streams[i].uri, stream_options[i]);
                 default:
                         break;
                 }

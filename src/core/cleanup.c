@@ -180,21 +180,12 @@ int cleanup_forget_log(const Process *p) {
 
 /* ---- "delete --force" ---- */
 
+static int delete_force_argv(const Operation *op, const Runtime *runtime, char ***ret) {
+        return runtime_delete_force_argv(runtime, ret);
+}
+
 static int cleanup_run_delete_force(Operation *op, OperationThen then) {
-        _cleanup_(freep) char *log = NULL;
-        Container *c = op->process->container;
-        char **argv = NULL;
-        Runtime runtime;
-        int r;
-
-        r = process_get_runtime(&c->init, &runtime, &log);
-        if (r < 0)
-                return r;
-        r = runtime_delete_force_argv(&runtime, &argv);
-        if (r < 0)
-                return r;
-
-        return operation_run(op, argv, NULL, true, operation_cleanup_timeout(c), then);
+        return operation_run_cleanup(op, delete_force_argv, then);
 }
 
 static void cleanup_log_delete_force(const Container *c, const JobResult *result) {
@@ -333,11 +324,8 @@ void cleanup_undo_create(Operation *op) {
 
 /* Those that lived when we saw them last died with it, before it. */
 static void dead_publish_exit(Process *p) {
-        if (!p->exited) {
-                p->exited = true;
-                p->exit_status = EXIT_STATUS_UNKNOWN;
-                p->exited_at = clock_get_realtime();
-        }
+        if (!p->exited)
+                process_set_exit_unknown(p);
         p->state = PROCESS_STOPPED;
         (void) container_commit(p->container, EVENT_EXIT, p, 0, false);
 }
@@ -471,17 +459,10 @@ static void probe_on_runtime(Operation *op, const JobResult *result) {
         operation_finish(op);
 }
 
-int cleanup_probe_started(Operation *op) {
-        _cleanup_(freep) char *log = NULL;
-        Container *c = op->process->container;
-        char **argv = NULL;
-        Runtime runtime;
-        int r;
+static int state_argv(const Operation *op, const Runtime *runtime, char ***ret) {
+        return runtime_state_argv(runtime, ret);
+}
 
-        r = process_get_runtime(&c->init, &runtime, &log);
-        if (r >= 0)
-                r = runtime_state_argv(&runtime, &argv);
-        if (r >= 0)
-                r = operation_run(op, argv, NULL, true, operation_cleanup_timeout(c), probe_on_runtime);
-        return r;
+int cleanup_probe_started(Operation *op) {
+        return operation_run_cleanup(op, state_argv, probe_on_runtime);
 }

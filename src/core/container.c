@@ -130,6 +130,14 @@ int container_open_state_directory(const Container *c) {
         return file_open_beneath(c->services->state_fd, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
+int process_open_directory(const Process *p) {
+        _cleanup_(safe_closep) int fd = container_open_state_directory(p->container);
+
+        if (fd < 0 || process_is_init(p))
+                return TAKE_FD(fd);
+        return file_open_beneath(fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+}
+
 char *process_file(const Process *p, const char *kind) {
         if (!process_is_init(p))
                 return strdup_printf(EXEC_FOLDER "/%s.%s", p->id, kind);
@@ -253,7 +261,7 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
                 process_log_unsaved(subject, r);
 
         if (topic == EVENT_CREATE)
-                (void) container_publish(c);
+                container_publish(c);
         if (topic == EVENT_EXEC_ADDED)
                 s->observer.process_added(s->observer.userdata, subject);
 
@@ -269,21 +277,12 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
         return 0;
 }
 
-int container_publish(Container *c) {
-        int r;
-
+void container_publish(Container *c) {
         c->phase = CONTAINER_LIVE;
         c->registry->n_live++;
 
-        if (c->init.pid > 0 && !c->init.exited) {
-                r = registry_index_process(c->registry, &c->init);
-                if (r < 0)
-                        (void) container_log(c, LOG_WARNING, r, "Failed to index process %d, ignoring: %m",
-                                             (int) c->init.pid);
-        }
-
+        registry_index_process(c->registry, &c->init);
         c->services->observer.container_added(c->services->observer.userdata, c);
-        return 0;
 }
 
 void process_withdraw(Process *p) {
@@ -339,12 +338,7 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         if (c->phase == CONTAINER_LIVE && (p->operation || (process_is_init(p) && !container_exit_is_simple(c))))
                 process_save_soon(p);
 
-        c->n_dispatching++;
         process_dispatch(p);
-        if (!process_is_init(p))
-                process_dispatch(&c->init); /* its exit may wait for this one */
-        c->n_dispatching--;
-        container_collect(c);
 }
 
 void process_publish_exit(Process *p) {

@@ -94,6 +94,9 @@ int container_open_state_directory(const Container *c);
  * "init". The caller frees it. */
 char *process_file(const Process *p, const char *kind);
 
+/* A descriptor of the folder that it is in: STATE/NS/ID, or that of its exec'd processes. -errno. */
+int process_open_directory(const Process *p);
+
 /* Fills in what every runtime invocation for this process shares. ret_log is to be freed by the caller and must
  * outlive *ret. */
 int process_get_runtime(const Process *p, Runtime *ret, char **ret_log);
@@ -112,7 +115,7 @@ void process_save_soon(Process *p);
 void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_t when_usec);
 
 /* Makes the container visible: index, observer. */
-int container_publish(Container *c);
+void container_publish(Container *c);
 
 /* Publishes the exit that was recorded: out-of-memory kills, state, event, waiters, streams. */
 void process_publish_exit(Process *p);

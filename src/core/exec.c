@@ -102,7 +102,7 @@ static int spec_write(const Process *p, Json spec) {
 
         r = dir_fd < 0 ? dir_fd : directory_make_beneath(dir_fd, EXEC_FOLDER, 0700);
         if (r >= 0)
-                r = exec_fd = file_open_beneath(dir_fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
+                r = exec_fd = process_open_directory(p);
         if (r >= 0)
                 r = file_write_atomic(exec_fd, name, text, size, 0600, false);
         return r;

@@ -21,10 +21,12 @@
 
 /* ---- waiting for the exec'd processes ---- */
 
-static void wait_on_change(Operation *op) {
-        const Container *c = op->process->container;
+static bool wait_is_over(const Container *c) {
+        return c->n_exec_starts == 0 && c->n_execs_alive == 0;
+}
 
-        if (c->n_exec_starts > 0 || c->n_execs_alive > 0)
+static void wait_on_change(Operation *op) {
+        if (!wait_is_over(op->process->container))
                 return;
 
         op->timer = sd_event_source_disable_unref(op->timer);
@@ -68,13 +70,18 @@ static int wait_on_overdue(sd_event_source *source, uint64_t usec, void *userdat
 }
 
 static void wait_for_execs(Operation *op, void (*after)(Operation *op)) {
+        if (wait_is_over(op->process->container)) {
+                op->resume = NULL;
+                after(op);
+                return;
+        }
+
         op->after = after;
         op->resume = wait_on_change;
         if (sd_event_add_time_relative(op->process->container->services->event, &op->timer, CLOCK_MONOTONIC,
                                        EXECS_GRACE_USEC, 0, wait_on_overdue, op) < 0)
                 (void) container_log(op->process->container, LOG_WARNING, ENOMEM,
                                      "The exit is told when all exec'd processes have ended, without a limit: %m");
-        wait_on_change(op);
 }
 
 /* ---- exit ---- */
@@ -107,21 +114,6 @@ static void exit_on_kill_all(Operation *op, const JobResult *result) {
         exit_wait_for_execs(op);
 }
 
-/* A command that only tidies up gets a shorter deadline than what a client waits for. */
-static int exit_run(Operation *op, OperationArgv make_argv, OperationThen then) {
-        _cleanup_(freep) char *log = NULL;
-        char **argv = NULL;
-        Runtime runtime;
-        int r;
-
-        r = process_get_runtime(op->process, &runtime, &log);
-        if (r >= 0)
-                r = make_argv(op, &runtime, &argv);
-        if (r >= 0)
-                r = operation_run(op, argv, NULL, true, operation_cleanup_timeout(op->process->container), then);
-        return r;
-}
-
 /* Without a pid namespace of its own the rest is still there (containerd runtime/v1/shim/service.go,
  * checkProcesses). */
 static void exit_kill_rest(Operation *op) {
@@ -133,7 +125,7 @@ static void exit_kill_rest(Operation *op) {
                 return;
         }
 
-        r = exit_run(op, kill_all_argv, exit_on_kill_all);
+        r = operation_run_cleanup(op, kill_all_argv, exit_on_kill_all);
         if (r < 0) {
                 (void) container_log(c, LOG_WARNING, r,
                                      "Failed to kill what may be left of the container, ignoring: %m");
@@ -167,7 +159,7 @@ static void exit_thaw(Operation *op) {
                 return;
         }
 
-        r = exit_run(op, thaw_argv, exit_on_thawed);
+        r = operation_run_cleanup(op, thaw_argv, exit_on_thawed);
         if (r < 0) {
                 (void) container_log(op->process->container, LOG_WARNING, r,
                                      "Failed to resume the container after its exit, ignoring: %m");
@@ -276,10 +268,6 @@ static void delete_complete(Operation *op) {
                 delete_on_unmounted(op, r, "out of memory");
 }
 
-static void delete_on_settled(Operation *op) {
-        delete_complete(op);
-}
-
 static int delete_on_exit_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Operation *op = userdata;
         Container *c = op->process->container;
@@ -298,7 +286,7 @@ static void delete_on_change(Operation *op) {
                 return;
 
         op->timer = sd_event_source_disable_unref(op->timer);
-        wait_for_execs(op, delete_on_settled);
+        wait_for_execs(op, delete_complete);
 }
 
 static void delete_wait_for_exit(Operation *op) {
@@ -328,9 +316,7 @@ static void delete_on_runtime(Operation *op, const JobResult *result) {
 
         if (p->state == PROCESS_CREATED_CHECKPOINT) {
                 /* There never was a process; as of any that was not started it is said that it was killed. */
-                p->exited = true;
-                p->exit_status = EXIT_STATUS_UNKNOWN;
-                p->exited_at = clock_get_realtime();
+                process_set_exit_unknown(p);
         }
 
         if (p->state == PROCESS_STOPPED)

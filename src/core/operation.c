@@ -110,13 +110,22 @@ Operation *operation_begin(Process *p, OperationKind kind, OperationDone done, v
 
 /* Does no exec start while this runs? */
 static bool operation_excludes_starts(const Operation *op) {
-        return op->kind == OPERATION_PAUSE || op->kind == OPERATION_CHECKPOINT || op->kind == OPERATION_DELETE;
+        switch (op->kind) {
+        case OPERATION_PAUSE:
+        case OPERATION_CHECKPOINT:
+        case OPERATION_DELETE:
+        case OPERATION_EXIT:
+                return true;
+        default:
+                return false;
+        }
 }
 
 void operation_finish(Operation *op) {
         Process *p = op->process;
         Container *c = p->container;
         bool was_exec_start = op->kind == OPERATION_START && !process_is_init(p);
+        bool held_up_starts = process_is_init(p) && operation_excludes_starts(op);
 
         assert(p->operation == op);
 
@@ -134,8 +143,8 @@ void operation_finish(Operation *op) {
         if (was_exec_start) {
                 c->n_exec_starts--;
                 process_dispatch(&c->init);
-        } else if (process_is_init(p))
-                container_dispatch(c); /* those that waited for it */
+        } else if (held_up_starts)
+                container_dispatch(c);
         c->n_dispatching--;
 
         container_collect(c);
@@ -229,9 +238,8 @@ void operation_set_runtime_failure(Operation *op, const char *verb, const JobRes
                            "%s", message ?: strempty(text));
 }
 
-int operation_run_verb(Operation *op, OperationArgv make_argv, OperationThen then) {
+int operation_run_captured(Operation *op, OperationArgv make_argv, uint64_t timeout_usec, OperationThen then) {
         _cleanup_(freep) char *log = NULL;
-        Container *c = op->process->container;
         char **argv = NULL;
         Runtime runtime;
         int r;
@@ -240,11 +248,23 @@ int operation_run_verb(Operation *op, OperationArgv make_argv, OperationThen the
         if (r >= 0)
                 r = make_argv(op, &runtime, &argv);
         if (r >= 0)
-                r = operation_run(op, argv, NULL, true, *c->services->runtime_timeout_usec, then);
+                r = operation_run(op, argv, NULL, true, timeout_usec, then);
+        return r;
+}
+
+int operation_run_verb(Operation *op, OperationArgv make_argv, OperationThen then) {
+        const Container *c = op->process->container;
+        int r;
+
+        r = operation_run_captured(op, make_argv, *c->services->runtime_timeout_usec, then);
         if (r < 0)
                 return failure_set_errno(&op->failure, r, "Failed to run the OCI runtime %s: %m", c->runtime);
 
         return 0;
+}
+
+int operation_run_cleanup(Operation *op, OperationArgv make_argv, OperationThen then) {
+        return operation_run_captured(op, make_argv, operation_cleanup_timeout(op->process->container), then);
 }
 
 /* ---- dispatch ---- */
@@ -312,8 +332,7 @@ static bool operation_must_wait(const Operation *op) {
                 return operation_excludes_starts(op) && c->n_exec_starts > 0;
 
         /* Also one that only waits for the starts under way counts, or they could keep it waiting for ever. */
-        return op->kind == OPERATION_START && of_init &&
-               (of_init->kind == OPERATION_EXIT || operation_excludes_starts(of_init));
+        return op->kind == OPERATION_START && of_init && operation_excludes_starts(of_init);
 }
 
 /* An exit that was seen comes before everything that waits. Returns an operation, if publishing it takes one. */

@@ -103,10 +103,15 @@ void operation_finish(Operation *op);
 int operation_run(Operation *op, char **argv, const int stdio[3], bool capture, uint64_t timeout_usec,
                   OperationThen then);
 
-/* The same for a command line made by 'make_argv', with captured output and the usual deadline; what goes wrong is
- * in op->failure as well. */
+/* The same for a command line made by 'make_argv', with captured output. */
 typedef int (*OperationArgv)(const Operation *op, const Runtime *runtime, char ***ret);
+int operation_run_captured(Operation *op, OperationArgv make_argv, uint64_t timeout_usec, OperationThen then);
+
+/* What a client waits for, with the usual deadline; what goes wrong is in op->failure as well. */
 int operation_run_verb(Operation *op, OperationArgv make_argv, OperationThen then);
+
+/* A command that only tidies up: with operation_cleanup_timeout(). */
+int operation_run_cleanup(Operation *op, OperationArgv make_argv, OperationThen then);
 
 /* Sets op->failure from a failed job: "OCI runtime OP failed: ..." or that it took too long. */
 void operation_set_runtime_failure(Operation *op, const char *verb, const JobResult *result);

@@ -16,8 +16,8 @@
 #include <stdio.h>
 #include <syslog.h>
 
-static const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
-static const char *const stream_files[3] = { "stdin", "stdout", "stderr" };
+const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
+const char *const stream_names[3] = { "stdin", "stdout", "stderr" };
 
 ProcessIo *process_get_io(Process *p) {
         if (p->io)
@@ -161,15 +161,7 @@ int process_open_streams(Process *p, const StreamRequest requests[3], Failure *f
         return 0;
 }
 
-/* The folder of a process's files, and the name of one of them in it. */
-static int process_open_folder(const Process *p) {
-        _cleanup_(safe_closep) int fd = container_open_state_directory(p->container);
-
-        if (fd < 0 || process_is_init(p))
-                return TAKE_FD(fd);
-        return file_open_beneath(fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
-}
-
+/* The name of one of its files in its folder. */
 static char *process_file_name(const Process *p, const char *kind) {
         return process_is_init(p) ? strdup(kind) : strdup_printf("%s.%s", p->id, kind);
 }
@@ -190,8 +182,8 @@ static int process_open_rest(Process *p, size_t i, Failure *failure) {
                                    "make it again: failed precondition",
                                    stream_options[i]);
 
-        dir_fd = process_open_folder(p);
-        name = process_file_name(p, stream_files[i]);
+        dir_fd = process_open_directory(p);
+        name = process_file_name(p, stream_names[i]);
         uri = strdup(s->uri);
         if (dir_fd < 0 || !name || !uri)
                 return failure_set_errno(failure, dir_fd < 0 ? dir_fd : ENOMEM, "%s: failed to open %s: %m",
@@ -266,7 +258,7 @@ static int process_add_pump(Process *p, size_t i, int *from, int *to, PumpFlags 
         _cleanup_(freep) char *name = NULL;
         int r;
 
-        name = strdup_printf("%s of process %s of container %s/%s", stream_files[i], p->id,
+        name = strdup_printf("%s of process %s of container %s/%s", stream_names[i], p->id,
                              container_get_namespace(p->container), p->container->id);
         if (!name)
                 return -ENOMEM;
@@ -397,7 +389,7 @@ void process_release_child_ends(Process *p) {
 void process_reopen_io(Process *p) {
         process_adopt_loggers(p);
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
-                _cleanup_(freep) char *name = process_file_name(p, stream_files[i]);
+                _cleanup_(freep) char *name = process_file_name(p, stream_names[i]);
                 _cleanup_(safe_closep) int dir_fd = -EBADF;
                 Stream *s = &p->streams[i];
                 StreamOptions o;
@@ -407,7 +399,7 @@ void process_reopen_io(Process *p) {
                     (i == STDIN_FILENO && p->stdin_closed))
                         continue;
 
-                dir_fd = process_open_folder(p);
+                dir_fd = process_open_directory(p);
                 o = (StreamOptions) { .uid = (uid_t) -1, .gid = (gid_t) -1, .dir_fd = dir_fd, .name = name };
                 r = stream_reopen(s, &o);
                 if (r >= 0)

@@ -11,6 +11,10 @@
 #include "host/logger.h"
 #include "host/pump.h"
 
+/* "Stdin", "Stdout", "Stderr", as the options are called, and "stdin", ... as in files. */
+extern const char *const stream_options[3];
+extern const char *const stream_names[3];
+
 typedef struct StreamRequest {
         const char *uri; /* as the client wrote it; NULL or "" for none */
         int fd;          /* or this very descriptor, which stays the caller's; negative for none */

@@ -13,8 +13,6 @@
 /* How long a logger may go on after the process has been deleted, before it is asked to end. */
 #define LOGGER_GRACE_USEC (2 * USEC_PER_SEC)
 
-static const char *const stream_options[3] = { "Stdin", "Stdout", "Stderr" };
-
 static void process_on_discarded(void *userdata, int error) {
         process_on_moved(userdata);
 }

@@ -63,6 +63,12 @@ const char *process_get_status(const Process *p) {
         return process_state_to_status(p->state);
 }
 
+void process_set_exit_unknown(Process *p) {
+        p->exited = true;
+        p->exit_status = EXIT_STATUS_UNKNOWN;
+        p->exited_at = clock_get_realtime();
+}
+
 static void process_on_reaped(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
         Process *p = userdata;
 

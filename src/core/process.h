@@ -89,6 +89,9 @@ uint64_t process_get_start(const Process *p);
  * pkg/process/exec.go, Status), save that one which has ended stays stopped. */
 const char *process_get_status(const Process *p);
 
+/* It has ended, and nobody knows how: as containerd says of what a dead shim had, status 137, now. */
+void process_set_exit_unknown(Process *p);
+
 /* Begins to watch for the exit of the process that has 'pid': as our child, or, if 'adopted', by a pidfd. Fills in
  * pid and start_time. 'exited' handlers run container_on_exited(). -ESRCH when it is gone. */
 int process_watch(Process *p, pid_t pid, uint64_t start_time, bool adopted);

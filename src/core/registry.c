@@ -190,23 +190,33 @@ void registry_remove(Registry *r, Container *c) {
                 registry_trim_soon(r);
 }
 
-int registry_index_process(Registry *r, Process *p) {
-        Process *other = NULL;
+Process *registry_get_process(Registry *r, pid_t pid) {
+        Process *p = NULL;
 
-        if (p->indexed)
-                return 0;
+        HASH_FIND(by_pid, r->processes, &pid, sizeof(pid), p);
+        return p;
+}
 
-        HASH_FIND(by_pid, r->processes, &p->pid, sizeof(p->pid), other);
-        if (other)
+static int index_add(Registry *r, Process *p) {
+        if (registry_get_process(r, p->pid))
                 return -EEXIST;
 
         hash_failed = false;
         HASH_ADD(by_pid, r->processes, pid, sizeof(p->pid), p);
-        if (hash_failed)
-                return -ENOMEM;
+        return hash_failed ? -ENOMEM : 0;
+}
 
-        p->indexed = true;
-        return 0;
+void registry_index_process(Registry *r, Process *p) {
+        int e;
+
+        if (p->indexed || p->exited || p->pid <= 0)
+                return;
+
+        e = index_add(r, p);
+        p->indexed = e >= 0;
+        if (e < 0)
+                (void) container_log(p->container, LOG_WARNING, e, "Failed to index process %d, ignoring: %m",
+                                     (int) p->pid);
 }
 
 void registry_unindex_process(Registry *r, Process *p) {
@@ -226,13 +236,6 @@ bool registry_has_namespace(Registry *r, const char *name) {
 
 bool registry_is_last_of_namespace(const Container *c) {
         return c->ns->n_containers == 1;
-}
-
-Process *registry_get_process(Registry *r, pid_t pid) {
-        Process *p = NULL;
-
-        HASH_FIND(by_pid, r->processes, &pid, sizeof(pid), p);
-        return p;
 }
 
 /* Up the line of parents, as far as ourselves. */

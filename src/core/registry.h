@@ -52,7 +52,8 @@ Container *registry_find_by_pid(Registry *r, pid_t pid);
 
 int registry_add(Registry *r, Container *c, const char *ns); /* sets c->ns; -EEXIST, -ENOBUFS, -ENOMEM */
 void registry_remove(Registry *r, Container *c);
-int registry_index_process(Registry *r, Process *p); /* by its pid */
+/* By its pid, unless it has exited; failures are logged: it is then not found by that. */
+void registry_index_process(Registry *r, Process *p);
 void registry_unindex_process(Registry *r, Process *p);
 
 /* Is there a container, visible or not, of this namespace? And is this one the only one? */

@@ -337,10 +337,7 @@ static void adopt_exec(Process *p) {
         r = p->pid > 1 && p->start_time > 0 ? process_watch(p, p->pid, p->start_time, true) : -ESRCH;
         if (r >= 0) {
                 process_reopen_io(p);
-                r = registry_index_process(p->container->registry, p);
-                if (r < 0)
-                        (void) container_log(p->container, LOG_WARNING, r, "Failed to index process %d, ignoring: %m",
-                                             (int) p->pid);
+                registry_index_process(p->container->registry, p);
                 return;
         }
 
@@ -348,9 +345,7 @@ static void adopt_exec(Process *p) {
                              r == -ESRCH ? "Process %s ended while monoshimd was away; how, is not known."
                                          : "Failed to watch process %s, forgetting it: %m",
                              p->id);
-        p->exited = true;
-        p->exit_status = EXIT_STATUS_UNKNOWN;
-        p->exited_at = clock_get_realtime();
+        process_set_exit_unknown(p);
 }
 
 /* We were killed while it was being started. If the runtime got as far as to make the process, it runs: in the cgroup
@@ -371,7 +366,7 @@ static void adopt_started_exec(Process *p) {
         p->started_at = process_get_start(p);
         c->n_execs_alive++;
         process_reopen_io(p);
-        (void) registry_index_process(c->registry, p);
+        registry_index_process(c->registry, p);
         exec_forget_spec(p);
         (void) container_log(c, LOG_NOTICE, 0, "Process %s runs, although its start was not seen to succeed.", p->id);
         (void) container_commit(c, EVENT_EXEC_STARTED, p,
@@ -410,7 +405,7 @@ static int adopt(Restore *restore, Container *c) {
         process_reopen_io(p);
         restore->n_adopted++;
         take_back_execs(c);
-        (void) container_publish(c);
+        container_publish(c);
         adopt_freezer(c);
         container_watch_oom(c);
         CONTAINER_FOREACH_EXEC(e, c)
@@ -433,7 +428,7 @@ static void take_back(Restore *restore, Finding *f) {
         if (p->state == PROCESS_STOPPED || p->state == PROCESS_CREATED_CHECKPOINT) {
                 restore->n_stopped++;
                 take_back_execs(c);
-                (void) container_publish(c);
+                container_publish(c);
                 if (p->state == PROCESS_CREATED_CHECKPOINT)
                         operation_submit(p, OPERATION_PROBE, NULL, NULL, NULL);
                 container_dispatch(c);
@@ -444,7 +439,7 @@ static void take_back(Restore *restore, Finding *f) {
                 /* Seen, but not told yet: it is now. */
                 restore->n_stopped++;
                 take_back_execs(c);
-                (void) container_publish(c);
+                container_publish(c);
                 container_dispatch(c);
                 return;
         }

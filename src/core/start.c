@@ -131,18 +131,6 @@ static void start_publish(Operation *op, EventTopic topic, unsigned changes) {
         operation_finish(op);
 }
 
-static void process_index(Process *p) {
-        int r;
-
-        if (p->exited)
-                return;
-
-        r = registry_index_process(p->container->registry, p);
-        if (r < 0)
-                (void) container_log(p->container, LOG_WARNING, r, "Failed to index process %d, ignoring: %m",
-                                     (int) p->pid);
-}
-
 /* Its start has failed although the runtime had succeeded: nobody is to run unwatched. */
 static void process_forget_started(Process *p) {
         (void) process_kill(p, SIGKILL);
@@ -176,14 +164,23 @@ static void start_on_runtime(Operation *op, const JobResult *result) {
 
 /* ---- with streams: an exec'd process, an init from a checkpoint ---- */
 
+static int exec_check_container(const Container *c, Failure *failure) {
+        if (c->phase != CONTAINER_LIVE || c->init.exited || c->init.state == PROCESS_STOPPED)
+                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
+                                   "container %s init process is not running, it is stopped: failed precondition",
+                                   c->id);
+        if (c->init.state == PROCESS_PAUSED)
+                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
+                                   "cannot exec in a paused container (id: %s): failed precondition", c->id);
+        return 0;
+}
+
 /* In a container that is dying the runtime's own complaint only is the consequence. */
 static void start_set_failure(Operation *op, const char *verb, const JobResult *result) {
         const Container *c = op->process->container;
 
         if (!process_is_init(op->process) && c->init.exited)
-                (void) failure_set(&op->failure, FAILURE_FAILED_PRECONDITION,
-                                   "container %s init process is not running, it is stopped: failed precondition",
-                                   c->id);
+                (void) exec_check_container(c, &op->failure);
         else
                 operation_set_runtime_failure(op, verb, result);
 }
@@ -220,7 +217,7 @@ static void streams_on_runtime(Operation *op, const JobResult *result) {
         }
 
         process_release_child_ends(p);
-        process_index(p);
+        registry_index_process(p->container->registry, p);
         if (is_init && !p->exited) {
                 (void) pid_read_cgroup(p->pid, &p->container->control_group);
                 container_watch_oom(p->container);
@@ -251,17 +248,6 @@ static int streams_make_argv(Operation *op, char ***ret) {
 
         return process_is_init(p) ? checkpoint_restore_argv(p, &runtime, pid_file, ret)
                                   : exec_argv(p, &runtime, pid_file, ret);
-}
-
-static int exec_check_container(const Container *c, Failure *failure) {
-        if (c->phase != CONTAINER_LIVE || c->init.exited || c->init.state == PROCESS_STOPPED)
-                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
-                                   "container %s init process is not running, it is stopped: failed precondition",
-                                   c->id);
-        if (c->init.state == PROCESS_PAUSED)
-                return failure_set(failure, FAILURE_FAILED_PRECONDITION,
-                                   "cannot exec in a paused container (id: %s): failed precondition", c->id);
-        return 0;
 }
 
 static void streams_run(Operation *op) {

@@ -21,8 +21,6 @@ static const char *const phase_table[] = {
 };
 /* clang-format on */
 
-static const char *const stream_names[3] = { "stdin", "stdout", "stderr" };
-
 /* clang-format off */
 static const char *const stream_kind_table[_STREAM_KIND_MAX] = {
         [STREAM_NULL]    = "null",
@@ -162,7 +160,7 @@ static void state_write_exec(JsonWriter *w, const Process *p) {
 
 int state_save(const Process *p) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
-        _cleanup_(safe_closep) int dir_fd = -EBADF, exec_fd = -EBADF;
+        _cleanup_(safe_closep) int dir_fd = -EBADF;
         _cleanup_(freep) char *name = NULL;
         bool is_init = process_is_init(p);
         const char *text;
@@ -183,16 +181,11 @@ int state_save(const Process *p) {
         if (size > STATE_SIZE_MAX)
                 return -EFBIG; /* it could not be read back */
 
-        dir_fd = container_open_state_directory(p->container);
+        dir_fd = process_open_directory(p);
         if (dir_fd < 0)
                 return dir_fd;
-        if (!is_init) {
-                exec_fd = file_open_beneath(dir_fd, EXEC_FOLDER, O_RDONLY | O_DIRECTORY, 0);
-                if (exec_fd < 0)
-                        return exec_fd;
-        }
 
-        return file_write_atomic(is_init ? dir_fd : exec_fd, name, text, size, 0600, false);
+        return file_write_atomic(dir_fd, name, text, size, 0600, false);
 }
 
 /* ---- reading ---- */

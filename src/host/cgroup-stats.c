@@ -203,10 +203,7 @@ int cgroup_read_stats(pid_t pid, const char *control_group, CgroupStats *ret) {
         CgroupStats stats = {};
         int r;
 
-        r = cgroup_membership_read(pid, &its);
-        if (r < 0)
-                return r;
-        r = cgroup_membership_read(getpid(), &own);
+        r = cgroup_membership_read_both(pid, &its, &own);
         if (r < 0)
                 return r;
 
@@ -358,10 +355,7 @@ int cgroup_list_pids(pid_t pid, const char *control_group, pid_t **ret, size_t *
         _cleanup_(safe_closep) int fd = -EBADF;
         int r;
 
-        r = cgroup_membership_read(pid, &its);
-        if (r < 0)
-                return r;
-        r = cgroup_membership_read(getpid(), &own);
+        r = cgroup_membership_read_both(pid, &its, &own);
         if (r < 0)
                 return r;
 

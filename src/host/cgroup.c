@@ -91,6 +91,13 @@ int cgroup_membership_read(pid_t pid, CgroupMembership *ret) {
         return 0;
 }
 
+int cgroup_membership_read_both(pid_t pid, CgroupMembership *ret, CgroupMembership *ret_own) {
+        int r;
+
+        r = cgroup_membership_read(pid, ret);
+        return r < 0 ? r : cgroup_membership_read(getpid(), ret_own);
+}
+
 const char *cgroup_membership_get(const CgroupMembership *m, const char *controllers) {
         for (size_t i = 0; i < m->n_entries; i++)
                 if (streq(m->entries[i].controllers, controllers))

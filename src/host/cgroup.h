@@ -22,6 +22,8 @@ typedef struct CgroupMembership {
 /* -ESRCH when there is no such process. The caller ends it with cgroup_membership_done(), which takes an empty one as
  * well. */
 int cgroup_membership_read(pid_t pid, CgroupMembership *ret);
+/* The same of 'pid' and of ourselves, to see what it has of its own; both are to be ended, also after a failure. */
+int cgroup_membership_read_both(pid_t pid, CgroupMembership *ret, CgroupMembership *ret_own);
 void cgroup_membership_done(CgroupMembership *m);
 const char *cgroup_membership_get(const CgroupMembership *m,
                                   const char *controllers); /* the path, or NULL; 'm' keeps it */

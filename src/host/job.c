@@ -85,36 +85,17 @@ static int output_open(void) {
 
 /* The end of it, as that is where the reason of a failure stands. A NUL byte would hide what follows it. */
 static char *output_read(int fd) {
-        _cleanup_(freep) char *text = NULL;
-        size_t size, n = 0;
-        struct stat st;
-        off_t start;
+        uint64_t skipped;
+        char *text;
+        size_t n;
 
-        if (fstat(fd, &st) < 0)
+        if (file_read_tail(fd, OUTPUT_MAX, &text, &n, &skipped) < 0)
                 return NULL;
-
-        size = st.st_size > (off_t) OUTPUT_MAX ? OUTPUT_MAX : (size_t) st.st_size;
-        start = st.st_size - (off_t) size;
-
-        text = malloc(size + 1);
-        if (!text)
-                return NULL;
-
-        while (n < size) {
-                ssize_t l = pread(fd, text + n, size - n, start + (off_t) n);
-
-                if (l < 0 && errno == EINTR)
-                        continue;
-                if (l <= 0)
-                        break;
-                n += (size_t) l;
-        }
 
         for (size_t i = 0; i < n; i++)
                 if (text[i] == '\0')
                         text[i] = '?';
-        text[n] = '\0';
-        return TAKE_PTR(text);
+        return text;
 }
 
 static int input_open(const char *text) {

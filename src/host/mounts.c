@@ -7,6 +7,7 @@
 
 #include "host/mounts.h"
 
+#include "host/child.h"
 #include "host/mount-options.h"
 #include "host/mount-worker.h"
 #include "util/log.h"
@@ -14,11 +15,9 @@
 #include "util/text.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -260,43 +259,16 @@ struct MountsJob {
         void *userdata;
 };
 
-/* Of what it has inherited the child keeps nothing: no connection and no FIFO may stay open because of it. */
-static int child_prepare(pid_t parent, const char *name) {
-        static const struct sigaction sa = { .sa_handler = SIG_DFL };
-        sigset_t none;
-        int null;
-
-        for (int s = 1; s < _NSIG; s++)
-                (void) sigaction(s, &sa, NULL);
-        (void) sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
-
-        /* Without us nobody would know of what it mounts. What it has mounted by then is found at the next start. */
-        (void) setpgid(0, 0);
-        (void) prctl(PR_SET_NAME, name);
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-                return -errno;
-        if (getppid() != parent)
-                return -ECANCELED;
-
-        null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-        if (null < 0)
-                return -errno;
-        for (int i = 0; i < 3; i++)
-                if (dup2(null, i) < 0)
-                        return -errno;
-        if (close_range(3, ~0U, 0) < 0)
-                return -errno;
-
-        /* Some file systems show the umask of who has mounted them. */
-        (void) umask(022);
-        return chdir("/") < 0 ? -errno : 0;
-}
-
 static _noreturn_ void child_run(const MountsJob *job, pid_t parent, const Mounts *m) {
         int r;
 
-        r = child_prepare(parent, m ? "mount-rootfs" : "umount-rootfs");
+        /* Without us nobody would know of what it mounts. What it has mounted by then is found at the next start. */
+        r = child_prepare(parent, m ? "mount-rootfs" : "umount-rootfs", -EBADF);
+
+        /* Some file systems show the umask of who has mounted them. */
+        (void) umask(022);
+        if (r >= 0 && chdir("/") < 0)
+                r = -errno;
         if (r < 0)
                 job->report->error = r;
         else if (m)
@@ -394,25 +366,15 @@ static int mounts_job_arm(MountsJob *job, sd_event *event) {
 }
 
 static int mounts_job_fork(MountsJob *job, const Mounts *m) {
-        sigset_t all, before;
         pid_t parent, pid;
         int r;
 
-        /* The child must not run a handler of ours. */
-        (void) sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r > 0)
-                return -r;
-
         parent = getpid();
-        pid = fork();
+        pid = child_fork();
         if (pid == 0)
                 child_run(job, parent, m);
-
-        r = pid < 0 ? -errno : 0;
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r < 0)
-                return r;
+        if (pid < 0)
+                return pid;
 
         r = reaper_watch(job->reaper, pid, mounts_job_on_exit, job);
         if (r < 0) {

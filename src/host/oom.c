@@ -466,10 +466,7 @@ static int find_directory(pid_t pid, const char *control_group, char **ret, bool
         _cleanup_(cgroup_membership_done) CgroupMembership its = {}, own = {};
         int r;
 
-        r = cgroup_membership_read(pid, &its);
-        if (r < 0)
-                return r;
-        r = cgroup_membership_read(getpid(), &own);
+        r = cgroup_membership_read_both(pid, &its, &own);
         if (r < 0)
                 return r;
 

@@ -171,11 +171,7 @@ int pid_read_cgroup(pid_t pid, char **ret) {
         char *copy;
         int r;
 
-        r = cgroup_membership_read(pid, &its);
-        if (r < 0)
-                return r;
-
-        r = cgroup_membership_read(getpid(), &own);
+        r = cgroup_membership_read_both(pid, &its, &own);
         if (r < 0)
                 return r;
 

@@ -27,16 +27,23 @@ static int global_argv(const Runtime *runtime, char ***v) {
         return strv_extend(v, runtime->systemd_cgroup ? "--systemd-cgroup" : NULL);
 }
 
-/* "RUNTIME GLOBAL-FLAGS VERB ID" */
-static int verb_argv(const Runtime *runtime, const char *verb, char ***ret) {
+/* An option and its value, unless that is NULL. */
+static int extend_option(char ***v, const char *option, const char *value) {
+        return value ? strv_extend_all(v, option, value) : 0;
+}
+
+static int extend_flag(char ***v, const char *flag, bool wanted) {
+        return strv_extend(v, wanted ? flag : NULL);
+}
+
+/* "RUNTIME GLOBAL-FLAGS VERB [OPTION] [OPTION] ID" */
+static int verb_argv(const Runtime *runtime, const char *verb, const char *first, const char *second, char ***ret) {
         _cleanup_(strv_freep) char **v = NULL;
         int r;
 
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, verb, runtime->id);
-        if (r < 0)
+        if ((r = global_argv(runtime, &v)) < 0 || (r = strv_extend(&v, verb)) < 0 ||
+            (r = strv_extend(&v, first)) < 0 || (r = strv_extend(&v, second)) < 0 ||
+            (r = strv_extend(&v, runtime->id)) < 0)
                 return r;
 
         *ret = TAKE_PTR(v);
@@ -47,25 +54,12 @@ int runtime_create_argv(const Runtime *runtime, const RuntimeCreateOptions *o, c
         _cleanup_(strv_freep) char **v = NULL;
         int r;
 
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "create", "--bundle", o->bundle, "--pid-file", o->pid_file);
-        if (r < 0)
-                return r;
-        if (o->console_socket) {
-                r = strv_extend_all(&v, "--console-socket", o->console_socket);
-                if (r < 0)
-                        return r;
-        }
-        r = strv_extend(&v, o->no_pivot ? "--no-pivot" : NULL);
-        if (r < 0)
-                return r;
-        r = strv_extend(&v, o->no_new_keyring ? "--no-new-keyring" : NULL);
-        if (r < 0)
-                return r;
-        r = strv_extend(&v, runtime->id);
-        if (r < 0)
+        if ((r = global_argv(runtime, &v)) < 0 ||
+            (r = strv_extend_all(&v, "create", "--bundle", o->bundle, "--pid-file", o->pid_file)) < 0 ||
+            (r = extend_option(&v, "--console-socket", o->console_socket)) < 0 ||
+            (r = extend_flag(&v, "--no-pivot", o->no_pivot)) < 0 ||
+            (r = extend_flag(&v, "--no-new-keyring", o->no_new_keyring)) < 0 ||
+            (r = strv_extend(&v, runtime->id)) < 0)
                 return r;
 
         *ret = TAKE_PTR(v);
@@ -73,35 +67,23 @@ int runtime_create_argv(const Runtime *runtime, const RuntimeCreateOptions *o, c
 }
 
 int runtime_start_argv(const Runtime *runtime, char ***ret) {
-        return verb_argv(runtime, "start", ret);
+        return verb_argv(runtime, "start", NULL, NULL, ret);
 }
 
 int runtime_delete_argv(const Runtime *runtime, char ***ret) {
-        return verb_argv(runtime, "delete", ret);
+        return verb_argv(runtime, "delete", NULL, NULL, ret);
 }
 
 int runtime_state_argv(const Runtime *runtime, char ***ret) {
-        return verb_argv(runtime, "state", ret);
+        return verb_argv(runtime, "state", NULL, NULL, ret);
 }
 
 int runtime_kill_argv(const Runtime *runtime, unsigned signal, bool all, char ***ret) {
         _cleanup_(strv_freep) char **v = NULL;
         int r;
 
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend(&v, "kill");
-        if (r < 0)
-                return r;
-        r = strv_extend(&v, all ? "--all" : NULL);
-        if (r < 0)
-                return r;
-        r = strv_extend(&v, runtime->id);
-        if (r < 0)
-                return r;
-        r = strv_extendf(&v, "%u", signal);
-        if (r < 0)
+        if ((r = verb_argv(runtime, "kill", all ? "--all" : NULL, NULL, &v)) < 0 ||
+            (r = strv_extendf(&v, "%u", signal)) < 0)
                 return r;
 
         *ret = TAKE_PTR(v);
@@ -109,67 +91,29 @@ int runtime_kill_argv(const Runtime *runtime, unsigned signal, bool all, char **
 }
 
 int runtime_pause_argv(const Runtime *runtime, char ***ret) {
-        return verb_argv(runtime, "pause", ret);
+        return verb_argv(runtime, "pause", NULL, NULL, ret);
 }
 
 int runtime_resume_argv(const Runtime *runtime, char ***ret) {
-        return verb_argv(runtime, "resume", ret);
+        return verb_argv(runtime, "resume", NULL, NULL, ret);
 }
 
 int runtime_ps_argv(const Runtime *runtime, char ***ret) {
-        _cleanup_(strv_freep) char **v = NULL;
-        int r;
-
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "ps", "--format", "json", runtime->id);
-        if (r < 0)
-                return r;
-
-        *ret = TAKE_PTR(v);
-        return 0;
+        return verb_argv(runtime, "ps", "--format", "json", ret);
 }
 
 int runtime_update_argv(const Runtime *runtime, char ***ret) {
-        _cleanup_(strv_freep) char **v = NULL;
-        int r;
-
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "update", "--resources=-", runtime->id);
-        if (r < 0)
-                return r;
-
-        *ret = TAKE_PTR(v);
-        return 0;
-}
-
-/* An option and its value, unless that is NULL. */
-static int extend_option(char ***v, const char *option, const char *value) {
-        return value ? strv_extend_all(v, option, value) : 0;
-}
-
-static int extend_flag(char ***v, const char *flag, bool wanted) {
-        return strv_extend(v, wanted ? flag : NULL);
+        return verb_argv(runtime, "update", "--resources=-", NULL, ret);
 }
 
 int runtime_exec_argv(const Runtime *runtime, const RuntimeExecOptions *o, char ***ret) {
         _cleanup_(strv_freep) char **v = NULL;
         int r;
 
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "exec", "--process", o->process_file);
-        if (r < 0)
-                return r;
-        r = extend_option(&v, "--console-socket", o->console_socket);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "--detach", "--pid-file", o->pid_file, runtime->id);
-        if (r < 0)
+        if ((r = global_argv(runtime, &v)) < 0 ||
+            (r = strv_extend_all(&v, "exec", "--process", o->process_file)) < 0 ||
+            (r = extend_option(&v, "--console-socket", o->console_socket)) < 0 ||
+            (r = strv_extend_all(&v, "--detach", "--pid-file", o->pid_file, runtime->id)) < 0)
                 return r;
 
         *ret = TAKE_PTR(v);
@@ -179,17 +123,10 @@ int runtime_exec_argv(const Runtime *runtime, const RuntimeExecOptions *o, char 
 static int extend_checkpoint_flags(char ***v, const RuntimeCheckpointOptions *o) {
         int r;
 
-        r = extend_flag(v, "--tcp-established", o->open_tcp);
-        if (r < 0)
-                return r;
-        r = extend_flag(v, "--ext-unix-sk", o->external_unix_sockets);
-        if (r < 0)
-                return r;
-        r = extend_flag(v, "--shell-job", o->terminal);
-        if (r < 0)
-                return r;
-        r = extend_flag(v, "--file-locks", o->file_locks);
-        if (r < 0)
+        if ((r = extend_flag(v, "--tcp-established", o->open_tcp)) < 0 ||
+            (r = extend_flag(v, "--ext-unix-sk", o->external_unix_sockets)) < 0 ||
+            (r = extend_flag(v, "--shell-job", o->terminal)) < 0 ||
+            (r = extend_flag(v, "--file-locks", o->file_locks)) < 0)
                 return r;
         for (char *const *ns = o->empty_namespaces; ns && *ns; ns++) {
                 r = strv_extend_all(v, "--empty-ns", *ns);
@@ -203,20 +140,10 @@ int runtime_checkpoint_argv(const Runtime *runtime, const RuntimeCheckpointOptio
         _cleanup_(strv_freep) char **v = NULL;
         int r;
 
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "checkpoint", "--image-path", o->image_path, "--work-path", o->work_path);
-        if (r < 0)
-                return r;
-        r = extend_option(&v, "--parent-path", o->parent_path);
-        if (r < 0)
-                return r;
-        r = extend_checkpoint_flags(&v, o);
-        if (r < 0)
-                return r;
-        r = strv_extend(&v, runtime->id);
-        if (r < 0)
+        if ((r = global_argv(runtime, &v)) < 0 ||
+            (r = strv_extend_all(&v, "checkpoint", "--image-path", o->image_path, "--work-path", o->work_path)) < 0 ||
+            (r = extend_option(&v, "--parent-path", o->parent_path)) < 0 ||
+            (r = extend_checkpoint_flags(&v, o)) < 0 || (r = strv_extend(&v, runtime->id)) < 0)
                 return r;
 
         *ret = TAKE_PTR(v);
@@ -236,24 +163,13 @@ int runtime_restore_argv(const Runtime *runtime, const RuntimeRestoreOptions *o,
         _cleanup_(strv_freep) char **v = NULL;
         int r;
 
-        r = global_argv(runtime, &v);
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "restore", "--image-path", o->image_path, "--work-path", o->work_path, "--detach",
-                            "--pid-file", o->pid_file);
-        if (r < 0)
-                return r;
-        r = extend_option(&v, "--console-socket", o->console_socket);
-        if (r < 0)
-                return r;
-        r = extend_flag(&v, "--no-pivot", o->no_pivot);
-        if (r < 0)
-                return r;
-        r = extend_flag(&v, "-no-subreaper", restore_has_subreaper(runtime->command));
-        if (r < 0)
-                return r;
-        r = strv_extend_all(&v, "--bundle", o->bundle, runtime->id);
-        if (r < 0)
+        if ((r = global_argv(runtime, &v)) < 0 ||
+            (r = strv_extend_all(&v, "restore", "--image-path", o->image_path, "--work-path", o->work_path, "--detach",
+                                 "--pid-file", o->pid_file)) < 0 ||
+            (r = extend_option(&v, "--console-socket", o->console_socket)) < 0 ||
+            (r = extend_flag(&v, "--no-pivot", o->no_pivot)) < 0 ||
+            (r = extend_flag(&v, "-no-subreaper", restore_has_subreaper(runtime->command))) < 0 ||
+            (r = strv_extend_all(&v, "--bundle", o->bundle, runtime->id)) < 0)
                 return r;
 
         *ret = TAKE_PTR(v);
@@ -434,34 +350,15 @@ char *runtime_result_to_text(const char *command, const JobResult *result, uint6
 /* The end of the log, from the start of a line. */
 static int log_read_tail(int fd, char **ret, size_t *ret_size) {
         _cleanup_(freep) char *text = NULL;
-        size_t size = 0, skip = 0, wanted;
-        struct stat st;
-        off_t offset;
+        uint64_t skipped;
+        size_t size, skip = 0;
+        int r;
 
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EBADFD;
+        r = file_read_tail(fd, LOG_TAIL_MAX, &text, &size, &skipped);
+        if (r < 0)
+                return r;
 
-        offset = st.st_size > LOG_TAIL_MAX ? st.st_size - LOG_TAIL_MAX : 0;
-        wanted = (size_t) (st.st_size - offset);
-        text = malloc(wanted + 1);
-        if (!text)
-                return -ENOMEM;
-
-        while (size < wanted) {
-                ssize_t n = pread(fd, text + size, wanted - size, offset + (off_t) size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        break;
-                size += (size_t) n;
-        }
-
-        if (offset > 0) {
+        if (skipped > 0) {
                 const char *newline = memchr(text, '\n', size);
 
                 skip = newline ? (size_t) (newline - text) + 1 : size;

@@ -9,6 +9,7 @@
 
 #include "host/tree.h"
 
+#include "host/child.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -20,7 +21,6 @@
 #include <signal.h>
 #include <stdalign.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -408,53 +408,17 @@ static void removal_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t
                 (void) log_warning_errno(result, "Failed to remove the directory %s, ignoring: %m", removal->name);
 }
 
-/* Of what it has inherited the child keeps the one directory: no connection and no FIFO may stay open because of
- * it. Returns the directory's new number. */
-static int child_keep_only(int dir_fd) {
-        int fd, null;
-
-        fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
-        if (fd < 0)
-                return -errno;
-
-        null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-        if (null < 0)
-                return -errno;
-
-        for (int i = 0; i < 3; i++)
-                if (dup2(null, i) < 0)
-                        return -errno;
-        if (dup2(fd, 3) < 0)
-                return -errno;
-        if (close_range(4, ~0U, 0) < 0)
-                return -errno;
-        return 3;
-}
-
 static _noreturn_ void child_remove(pid_t parent, int dir_fd, const char *name) {
-        static const struct sigaction sa = { .sa_handler = SIG_DFL };
-        sigset_t none;
         int r;
 
-        for (int s = 1; s < _NSIG; s++)
-                (void) sigaction(s, &sa, NULL);
-        (void) sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
-
-        (void) setpgid(0, 0);
-        (void) prctl(PR_SET_NAME, "remove-tree");
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
-                _exit(ECANCELED);
-
-        r = child_keep_only(dir_fd);
+        r = child_prepare(parent, "remove-tree", dir_fd);
         if (r >= 0)
-                r = tree_remove(r, name);
+                r = tree_remove(3, name);
         _exit(r < 0 ? -r : 0);
 }
 
 int tree_remove_start(Reaper *reaper, int dir_fd, const char *name, TreeRemoved done, void *userdata) {
         _cleanup_(freep) Removal *removal = NULL;
-        sigset_t all, before;
         pid_t parent, pid;
         int r;
 
@@ -469,23 +433,14 @@ int tree_remove_start(Reaper *reaper, int dir_fd, const char *name, TreeRemoved 
         removal->userdata = userdata;
         (void) memcpy(removal->name, name, strlen(name) + 1);
 
-        /* The child must not run a handler of ours. */
-        (void) sigfillset(&all);
-        r = pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (r > 0)
-                return -r;
-
         parent = getpid();
-        pid = fork();
+        pid = child_fork();
         if (pid == 0) {
                 removal = mfree(removal); /* the parent's business */
                 child_remove(parent, dir_fd, name);
         }
-
-        r = pid < 0 ? -errno : 0;
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r < 0)
-                return r;
+        if (pid < 0)
+                return pid;
 
         r = reaper_watch_owned(reaper, pid, removal_on_exit, removal);
         if (r < 0) {

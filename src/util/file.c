@@ -201,6 +201,42 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         return 0;
 }
 
+int file_read_tail(int fd, size_t max, char **ret, size_t *ret_size, uint64_t *ret_skipped) {
+        _cleanup_(freep) char *text = NULL;
+        size_t size = 0, wanted;
+        struct stat st;
+        off_t offset;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EBADFD;
+
+        offset = (uint64_t) st.st_size > max ? st.st_size - (off_t) max : 0;
+        wanted = (size_t) (st.st_size - offset);
+        text = malloc(wanted + 1);
+        if (!text)
+                return -ENOMEM;
+
+        while (size < wanted) {
+                ssize_t n = pread(fd, text + size, wanted - size, offset + (off_t) size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                size += (size_t) n;
+        }
+
+        text[size] = 0;
+        *ret = TAKE_PTR(text);
+        *ret_size = size;
+        *ret_skipped = (uint64_t) offset;
+        return 0;
+}
+
 int file_write_all(int fd, const void *data, size_t size) {
         const char *p = data;
 

@@ -21,6 +21,10 @@ int file_read_beneath(int dir_fd, const char *path, size_t max, char **ret, size
 /* The same for an open descriptor: fstat, then pread from offset 0. Also for memfds. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 
+/* The same, but of a file larger than 'max' its last 'max' bytes: for logs, which say last what matters. *ret_skipped
+ * is how many came before them. */
+int file_read_tail(int fd, size_t max, char **ret, size_t *ret_size, uint64_t *ret_skipped);
+
 /* Writes all bytes, going on after short writes and EINTR. -errno. */
 int file_write_all(int fd, const void *data, size_t size);
 
