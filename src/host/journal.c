@@ -2,24 +2,23 @@
 
 /* Lines of a container's output into the journal, with fields that name the container.
  *
- * One socket serves all streams. A stream that has a line which could not be sent is put in a list, reads nothing
- * more, and gets its turn when the socket has room again; so does one that has had its share and has more to send. */
+ * One socket serves all streams (see journal-socket.h). A stream that has a line which could not be sent reads
+ * nothing more, and gets its turn when the socket has room again; so does one that has had its share and has more to
+ * send. */
 
 #include "host/journal.h"
+#include "host/journal-socket.h"
 
 #include "util/clock.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/un.h>
-#include <utlist.h>
 
 /* What a stream keeps at most: a line, the byte behind it that tells whether it is one, and some more to read in
  * pieces of a decent size. */
@@ -30,7 +29,6 @@
 #define N_TURN_LINES 128U
 
 #define PATIENCE_USEC (1 * USEC_PER_SEC)
-#define RECONNECT_USEC (250 * USEC_PER_MSEC)
 
 /* Of what still comes when we have ended, this much is thrown away in this time: enough for a message now and then,
  * while whoever writes without end does not keep us busy. */
@@ -38,22 +36,16 @@
 #define LEFTOVER_BURST 4U
 #define N_LEFTOVERS_MAX 256U
 
-/* For a line of the greatest length, whatever the system's default is. The kernel doubles it. */
-#define SEND_BUFFER_SIZE (256 * 1024)
-
 struct JournalStream {
-        sd_event *event;
+        JournalWaiter waiter; /* first: its turn is ours */
         sd_event_source *input;
         sd_event_source *timer; /* made by journal_stream_finish() */
-        int64_t priority;
         int fd;
-        bool waiting; /* in connection.waiting */
         bool finishing;
         bool input_ended;
         bool hung_up;   /* nobody has the other side open */
         bool impatient; /* 'timer' stands for the end of our patience */
         bool lossy;     /* we have warned that lines were lost */
-        JournalStream *prev, *next;
 
         char *header; /* the fields that are the same for every line, ready to be sent */
         size_t header_size;
@@ -69,174 +61,8 @@ struct JournalStream {
         void *userdata;
 };
 
-static struct {
-        const char *path;
-        int fd;
-        sd_event_source *output; /* tells when the socket has room, while somebody waits for that */
-        sd_event_source *timer;  /* or, while there is no journal, when to look again */
-        JournalStream *waiting;
-        unsigned n_streams;
-        uint64_t taken_usec; /* when the journal last took anything from anybody */
-} connection = {
-        .path = JOURNAL_SOCKET,
-        .fd = -EBADF,
-};
-
 /* Only used within one turn, and turns do not nest: one for all. */
 static char scratch[BUFFER_SIZE];
-
-static void stream_turn(JournalStream *s);
-
-/* ---- the connection ---- */
-
-static void connection_close(void) {
-        connection.output = sd_event_source_disable_unref(connection.output);
-        connection.fd = safe_close(connection.fd);
-}
-
-static int socket_open(void) {
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
-        _cleanup_(safe_closep) int fd = -EBADF;
-        int size = SEND_BUFFER_SIZE;
-
-        if (strlen(connection.path) >= sizeof(sa.sun_path))
-                return -ENAMETOOLONG;
-        strcpy(sa.sun_path, connection.path);
-
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-                (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-        if (connect(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0)
-                return -errno;
-        return TAKE_FD(fd);
-}
-
-int journal_check(void) {
-        _cleanup_(safe_closep) int fd = socket_open();
-
-        return fd < 0 ? fd : 0;
-}
-
-void journal_set_socket(const char *path) {
-        connection_close();
-        connection.path = path ?: JOURNAL_SOCKET;
-}
-
-/* The socket's peer has gone, as when journald was stopped; another may have come. */
-static bool is_disconnected(int error) {
-        return error == -ECONNREFUSED || error == -ENOTCONN || error == -ECONNRESET || error == -EPIPE ||
-               error == -ENOENT;
-}
-
-static int connection_try_send(struct msghdr *m) {
-        ssize_t n;
-
-        if (connection.fd < 0) {
-                int fd = socket_open();
-
-                if (fd < 0)
-                        return fd;
-                connection.fd = fd;
-        }
-
-        do
-                n = sendmsg(connection.fd, m, MSG_NOSIGNAL | MSG_DONTWAIT);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return -errno;
-
-        connection.taken_usec = clock_get_monotonic();
-        return 0;
-}
-
-/* -EAGAIN when it has to be tried again, be it for want of room or of a journal. */
-static int connection_send(struct msghdr *m) {
-        int r;
-
-        r = connection_try_send(m);
-        if (!is_disconnected(r))
-                return r;
-
-        connection_close();
-        r = connection_try_send(m);
-        if (!is_disconnected(r))
-                return r;
-
-        connection_close();
-        return -EAGAIN;
-}
-
-static void connection_serve(void) {
-        JournalStream *s = connection.waiting;
-
-        /* Whoever needs another turn comes behind all others. */
-        if (s)
-                stream_turn(s);
-}
-
-static int connection_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-        connection_serve();
-        return 0;
-}
-
-static int connection_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        connection_serve();
-        return 0;
-}
-
-static int connection_wait_for_room(JournalStream *s) {
-        int r;
-
-        if (!connection.output) {
-                r = sd_event_add_io(s->event, &connection.output, connection.fd, EPOLLOUT, connection_on_io, NULL);
-                if (r < 0)
-                        return r;
-
-                (void) sd_event_source_set_description(connection.output, "journal-output");
-                return sd_event_source_set_priority(connection.output, s->priority);
-        }
-        return sd_event_source_set_enabled(connection.output, SD_EVENT_ON);
-}
-
-static int connection_wait_for_journal(JournalStream *s) {
-        int r;
-
-        if (!connection.timer) {
-                r = sd_event_add_time_relative(s->event, &connection.timer, CLOCK_MONOTONIC, RECONNECT_USEC, 0,
-                                               connection_on_timer, NULL);
-                if (r < 0)
-                        return r;
-
-                (void) sd_event_source_set_description(connection.timer, "journal-reconnect");
-                return sd_event_source_set_priority(connection.timer, s->priority);
-        }
-
-        r = sd_event_source_set_time_relative(connection.timer, RECONNECT_USEC);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_enabled(connection.timer, SD_EVENT_ONESHOT);
-}
-
-/* Has the streams that wait woken in turn, or nobody. */
-static int connection_wait(void) {
-        if (connection.waiting)
-                return connection.fd >= 0 ? connection_wait_for_room(connection.waiting)
-                                          : connection_wait_for_journal(connection.waiting);
-
-        if (connection.output)
-                (void) sd_event_source_set_enabled(connection.output, SD_EVENT_OFF);
-        if (connection.timer)
-                (void) sd_event_source_set_enabled(connection.timer, SD_EVENT_OFF);
-        return 0;
-}
-
-static void stream_leave_list(JournalStream *s) {
-        if (s->waiting)
-                DL_DELETE(connection.waiting, s);
-        s->waiting = false;
-}
 
 /* ---- lines ---- */
 
@@ -263,7 +89,7 @@ static int stream_send_line(JournalStream *s, const char *line, size_t size) {
         for (size_t i = 0; i < sizeof(uint64_t); i++)
                 binary[sizeof(binary) - sizeof(uint64_t) + i] = (char) ((uint64_t) size >> (8 * i));
 
-        return connection_send(&m);
+        return journal_socket_send(&m);
 }
 
 /* How much of a line that is too long is one message, without cutting a character of UTF-8 in two. */
@@ -470,12 +296,13 @@ static int stream_set_timer(JournalStream *s, uint64_t usec) {
         int r;
 
         if (!s->timer) {
-                r = sd_event_add_time_relative(s->event, &s->timer, CLOCK_MONOTONIC, usec, 1, stream_on_timer, s);
+                r = sd_event_add_time_relative(s->waiter.event, &s->timer, CLOCK_MONOTONIC, usec, 1, stream_on_timer,
+                                               s);
                 if (r < 0)
                         return r;
 
                 (void) sd_event_source_set_description(s->timer, "journal-finish");
-                return sd_event_source_set_priority(s->timer, s->priority);
+                return sd_event_source_set_priority(s->timer, s->waiter.priority);
         }
 
         r = sd_event_source_set_time_relative(s->timer, usec);
@@ -488,12 +315,7 @@ static int stream_wait(JournalStream *s, TurnState state, bool progress) {
         bool send = state == TURN_READY || state == TURN_BLOCKED;
         int r;
 
-        stream_leave_list(s);
-        if (send) {
-                DL_APPEND(connection.waiting, s);
-                s->waiting = true;
-        }
-        r = connection_wait();
+        r = send ? journal_socket_wait(&s->waiter) : journal_socket_leave(&s->waiter);
         if (r < 0)
                 return r;
 
@@ -509,13 +331,12 @@ static int stream_wait(JournalStream *s, TurnState state, bool progress) {
 }
 
 static void stream_end(JournalStream *s) {
-        stream_leave_list(s);
-        (void) connection_wait();
+        (void) journal_socket_leave(&s->waiter);
         (void) sd_event_source_set_enabled(s->input, SD_EVENT_OFF);
         if (s->timer)
                 (void) sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
 
-        s->finishing = true;  /* journal_stream_finish() has nothing to do any more */
+        s->finishing = true; /* journal_stream_finish() has nothing to do any more */
         s->is_done = true;
         s->done(s->userdata); /* last: it may free the stream */
 }
@@ -547,17 +368,17 @@ static void stream_take_turn(JournalStream *s, bool last) {
         }
 }
 
-static void stream_turn(JournalStream *s) {
-        stream_take_turn(s, false);
+static void stream_on_turn(JournalWaiter *w) {
+        stream_take_turn((JournalStream *) w, false);
 }
 
 static int stream_on_input(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-        stream_turn(userdata);
+        stream_take_turn(userdata, false);
         return 0;
 }
 
 static int stream_on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        uint64_t now = clock_get_monotonic(), end = connection.taken_usec + PATIENCE_USEC;
+        uint64_t now = clock_get_monotonic(), end = journal_socket_get_taken() + PATIENCE_USEC;
         JournalStream *s = userdata;
 
         /* Where many end at once, a journal that takes all the time may not get to this one for long. */
@@ -581,14 +402,6 @@ static char *fields_to_header(const JournalFields *f) {
                              f->exec_id ? "CONTAINER_EXEC_ID=" : "", strempty(f->exec_id), f->exec_id ? "\n" : "");
 }
 
-static int fd_make_nonblocking(int fd) {
-        int flags = fcntl(fd, F_GETFL);
-
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-                return -errno;
-        return 0;
-}
-
 int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, int fd, const JournalFields *f,
                        void (*done)(void *userdata), void *userdata) {
         _cleanup_(journal_stream_freep) JournalStream *s = NULL;
@@ -600,7 +413,7 @@ int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, i
             !field_is_valid(f->container_id) || !field_is_valid(f->exec_id))
                 return -EINVAL;
 
-        r = fd_make_nonblocking(fd);
+        r = file_set_blocking(fd, false);
         if (r < 0)
                 return r;
 
@@ -609,14 +422,13 @@ int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, i
                 return -ENOMEM;
 
         *s = (JournalStream) {
-                .event = sd_event_ref(event),
-                .priority = priority,
+                .waiter = { .turn = stream_on_turn, .event = sd_event_ref(event), .priority = priority },
                 .fd = -EBADF,
                 .n_left = UINT64_MAX,
                 .done = done,
                 .userdata = userdata,
         };
-        connection.n_streams++;
+        journal_socket_open();
 
         s->header = fields_to_header(f);
         s->ns = strdup(f->ns);
@@ -673,17 +485,17 @@ static int leftover_on_input(sd_event_source *source, int fd, uint32_t events, v
         return 0;
 }
 
-/* Whoever was left behind by the process has our FIFO open for reading as well (see stream.h), so that nothing tells it
- * when nobody reads: it would wait for ever once the FIFO is full. So what it writes is thrown away, until the last one
- * has closed it. The loop keeps the source; where that fails, or there are too many, it has to wait. */
+/* Whoever was left behind by the process has our FIFO open for reading as well (see stream.h), so that nothing tells
+ * it when nobody reads: it would wait for ever once the FIFO is full. So what it writes is thrown away, until the
+ * last one has closed it. The loop keeps the source; where that fails, or there are too many, it has to wait. */
 static void stream_leave_to_loop(JournalStream *s) {
         _cleanup_(sd_event_source_unrefp) sd_event_source *source = NULL;
 
         if (n_leftovers >= N_LEFTOVERS_MAX)
                 return;
         s->input = sd_event_source_disable_unref(s->input);
-        if (sd_event_add_io(s->event, &source, s->fd, EPOLLIN, leftover_on_input, NULL) < 0 ||
-            sd_event_source_set_priority(source, s->priority) < 0 ||
+        if (sd_event_add_io(s->waiter.event, &source, s->fd, EPOLLIN, leftover_on_input, NULL) < 0 ||
+            sd_event_source_set_priority(source, s->waiter.priority) < 0 ||
             sd_event_source_set_ratelimit(source, LEFTOVER_INTERVAL_USEC, LEFTOVER_BURST) < 0 ||
             sd_event_source_set_io_fd_own(source, true) < 0)
                 return;
@@ -699,12 +511,8 @@ JournalStream *journal_stream_free(JournalStream *s) {
         if (!s)
                 return NULL;
 
-        stream_leave_list(s);
-        (void) connection_wait();
-        if (--connection.n_streams == 0) {
-                connection_close();
-                connection.timer = sd_event_source_disable_unref(connection.timer);
-        }
+        (void) journal_socket_leave(&s->waiter);
+        journal_socket_close();
 
         if (s->finishing && !s->hung_up)
                 stream_leave_to_loop(s);
@@ -715,7 +523,7 @@ JournalStream *journal_stream_free(JournalStream *s) {
         free(s->header);
         free(s->ns);
         free(s->container_id);
-        sd_event_unref(s->event);
+        sd_event_unref(s->waiter.event);
         return mfree(s);
 }
 

@@ -7,6 +7,7 @@
 
 #include "host/pump.h"
 
+#include "util/file.h"
 #include "util/log.h"
 
 #include <assert.h>
@@ -428,14 +429,6 @@ static int pump_add_source(Pump *p, sd_event_source **ret, int fd, uint32_t even
         return sd_event_source_set_priority(*ret, p->priority);
 }
 
-static int fd_make_nonblocking(int fd) {
-        int flags = fcntl(fd, F_GETFL);
-
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-                return -errno;
-        return 0;
-}
-
 static int pump_add_sources(Pump *p, int from, int to) {
         int r;
 
@@ -460,10 +453,10 @@ int pump_new(Pump **ret, sd_event *event, int64_t priority, int from, int to, Pu
         assert(from != to && done);
         assert(!(flags & PUMP_SPLICE) || !(flags & (PUMP_FROM_TERMINAL | PUMP_TO_TERMINAL)));
 
-        r = fd_make_nonblocking(from);
+        r = file_set_blocking(from, false);
         if (r < 0)
                 return r;
-        r = fd_make_nonblocking(to);
+        r = file_set_blocking(to, false);
         if (r < 0)
                 return r;
 

@@ -5,6 +5,7 @@
 #include "host/stream.h"
 #include "host/journal.h"
 #include "host/logger.h"
+#include "util/file.h"
 #include "util/strv.h"
 #include "util/text.h"
 #include "util/uri.h"
@@ -119,8 +120,8 @@ int stream_parse(const char *uri, bool output, StreamKind *ret, char **reterr_re
 
 /* ---- descriptors ---- */
 
-/* An O_PATH descriptor: opening it does nothing to what it stands for (a FIFO's reader is not woken, a device does not
- * notice), and it stays that, whatever becomes of the path. */
+/* An O_PATH descriptor: opening it does nothing to what it stands for (a FIFO's reader is not woken, a device does
+ * not notice), and it stays that, whatever becomes of the path. */
 static int path_find(int dir_fd, const char *path, mode_t type, struct stat *ret_stat) {
         _cleanup_(safe_closep) int fd = -EBADF;
 
@@ -144,15 +145,6 @@ static int path_open(int path_fd, int flags) {
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
         fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
-}
-
-/* A container expects to wait for its input and output. This is a property of the open file, not of the descriptor. */
-static int fd_set_blocking(int fd, bool blocking) {
-        int flags = fcntl(fd, F_GETFL);
-
-        if (flags < 0 || fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) < 0)
-                return -errno;
-        return 0;
 }
 
 /* So that the process may open its streams again, by /dev/stdout, when it is not root. */
@@ -183,8 +175,8 @@ static int open_input_ends(int path_fd, int *ret_read, int *ret_write) {
         return 0;
 }
 
-/* The process's end of a FIFO is one open file with our hold: it is neither a reader nor a writer more than the process
- * itself. */
+/* The process's end of a FIFO is one open file with our hold: it is neither a reader nor a writer more than the
+ * process itself. */
 static int open_output_ends(int path_fd, int *ret_fd, int *ret_hold) {
         _cleanup_(safe_closep) int fd = -EBADF;
         int hold;
@@ -224,7 +216,7 @@ static int open_pipe(Stream *s, bool blocking, const StreamOptions *o) {
         s->fd = fds[s->output];
         *ours = fds[!s->output];
 
-        r = fd_set_blocking(*ours, blocking);
+        r = file_set_blocking(*ours, blocking);
         if (r < 0)
                 return r;
         return fd_give(s->fd, o);
@@ -256,14 +248,14 @@ static int open_fifo(Stream *s, const Stream *before, const StreamOptions *o) {
         r = s->output ? open_output_ends(path_fd, &s->fd, &s->hold) : open_input_ends(path_fd, &s->fd, &s->hold);
         if (r < 0)
                 return r;
-        r = fd_set_blocking(s->fd, true);
+        r = file_set_blocking(s->fd, true);
         if (r < 0)
                 return r;
         return fd_give(s->fd, o);
 }
 
-/* Makes the file, or finds a regular one. What is there already is looked at before it is opened: opening a device can
- * be enough to start it, and opening a FIFO to end a reader's wait. */
+/* Makes the file, or finds a regular one. What is there already is looked at before it is opened: opening a device
+ * can be enough to start it, and opening a FIFO to end a reader's wait. */
 static int open_or_make_file(const char *path) {
         for (unsigned i = 0; i < FILE_TRIES; i++) {
                 _cleanup_(safe_closep) int fd = -EBADF, path_fd = -EBADF;
@@ -303,7 +295,7 @@ static int open_file(Stream *s, const StreamOptions *o) {
                 return *fd;
         if (o->use == STREAM_RELAY)
                 return open_pipe(s, false, o);
-        return fd_set_blocking(*fd, true);
+        return file_set_blocking(*fd, true);
 }
 
 /* The folder is ours, and so is the FIFO in it, whoever owns it now. */
@@ -347,7 +339,7 @@ static int open_journal(Stream *s, const StreamOptions *o) {
         s->from = path_open(path_fd, O_RDONLY);
         if (s->from < 0)
                 return s->from;
-        r = fd_set_blocking(s->fd, true);
+        r = file_set_blocking(s->fd, true);
         if (r < 0)
                 return r;
         return fd_give(s->fd, o);

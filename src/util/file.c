@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define READ_AT_FIRST 4096U  /* what is asked for when fstat() does not know the size, as in /proc and /sys */
+#define READ_AT_FIRST 4096U /* what is asked for when fstat() does not know the size, as in /proc and /sys */
 #define OPEN_TRIES 32
 #define FDINFO_MAX (64U * 1024U)
 
@@ -126,7 +126,8 @@ int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode) {
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
         };
 
-        /* EAGAIN: something was renamed while ".." was being looked at, and the kernel could not tell what that means. */
+        /* EAGAIN: something was renamed while ".." was being looked at, and the kernel could not tell what that
+         * means. */
         for (int i = 0; i < OPEN_TRIES; i++) {
                 long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
 
@@ -165,7 +166,8 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         if ((uint64_t) st.st_size > max)
                 return -EFBIG;
 
-        /* One byte more than there should be, so that the end of file shows without another round; one for the NUL. */
+        /* One byte more than there should be, so that the end of file shows without another round; one for the NUL.
+         */
         allocated = st.st_size > 0 ? (size_t) st.st_size + 1 : READ_AT_FIRST;
         text = malloc(allocated + 1);
         if (!text)
@@ -198,6 +200,14 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         *ret = TAKE_PTR(text);
         if (ret_size)
                 *ret_size = size;
+        return 0;
+}
+
+int file_set_blocking(int fd, bool blocking) {
+        int flags = fcntl(fd, F_GETFL);
+
+        if (flags < 0 || fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) < 0)
+                return -errno;
         return 0;
 }
 
@@ -255,7 +265,8 @@ int file_write_all(int fd, const void *data, size_t size) {
         return 0;
 }
 
-/* Makes the new file with all that it is to hold. close() is checked too: some file systems notice a full disk only then. */
+/* Makes the new file with all that it is to hold. close() is checked too: some file systems notice a full disk only
+ * then. */
 static int write_new_file(int dir_fd, const char *name, const void *data, size_t size, mode_t mode, bool sync) {
         _cleanup_(safe_closep) int fd = -EBADF;
         int r;

@@ -33,6 +33,9 @@ int file_write_all(int fd, const void *data, size_t size);
  * fsync the file and the directory, for what must survive a power cut. -errno. */
 int file_write_atomic(int dir_fd, const char *name, const void *data, size_t size, mode_t mode, bool sync);
 
+/* Whether reading and writing wait: a property of the open file, which all its descriptors share. -errno. */
+int file_set_blocking(int fd, bool blocking);
+
 /* mkdir -p of an absolute path, new directories get 'mode' (not masked). Symbolic links in the prefix are the admin's
  * business and followed; the last component must be a real directory. Returns an O_DIRECTORY|O_CLOEXEC descriptor
  * that the caller closes, or -errno. */
