@@ -5,17 +5,15 @@
  *
  * The service manager keeps descriptors for a service, but compares each new one with all it has and is blocked
  * meanwhile: a thousand cost it a quarter of a second, fifteen thousand a minute. So it gets a few "bags" only: socket
- * pairs in which messages stand, each with the descriptors of one key (SCM_RIGHTS). What stands in a socket's queue
- * lives as long as the socket does. The same bags are handed over when monoshimd executes a newer version of itself.
- *
- * A message cannot be taken out of the middle of a queue. What is put again under the same key counts, and what is
- * older is dropped when it comes to the head of the queue: the live ones there are sent again to its end, before they
- * are read, so that a crash in between leaves one twice, and never none. */
+ * pairs, in each of which stands a message with up to 250 descriptors (SCM_RIGHTS). What stands in a socket's queue
+ * lives as long as the socket does. The same bags are handed over when monoshimd executes a newer version of itself. */
 
+#include "util/json.h"
 #include "util/macro.h"
 
 #define FDSTORE_ITEMS_MAX 64
 #define FDSTORE_KEY_MAX 255
+#define FDSTORE_PIDFD "pidfd" /* the role of what harms nobody if it stays a little longer */
 
 typedef struct FdStore FdStore;
 
@@ -31,11 +29,16 @@ int fdstore_new(FdStore **ret, bool notify);
 FdStore *fdstore_free(FdStore *s); /* what is stored stays stored */
 DEFINE_CLEANUP(FdStore *, fdstore_free);
 
-/* Takes over the descriptor of a bag, at the start, by the name it had there. -EINVAL if that is no name of a bag. */
+bool fdstore_is_enabled(const FdStore *s);
+void fdstore_enable(FdStore *s);
+
+/* Takes over the descriptor of a bag, at the start, by the name it had there. -EINVAL if that is no name of a bag:
+ * then, and after any other failure, it stays the caller's. */
 int fdstore_adopt_bag(FdStore *s, const char *name, int fd);
 
-/* Replaces all that is stored under 'key' (a text without line breaks) by duplicates of these; n_items 0 forgets it.
- * The descriptors stay the caller's. 0 also when there is no store; -errno, logged by the caller if it matters. */
+/* Replaces all that is stored under 'key' (a text without tabs and line breaks) by duplicates of these; n_items 0
+ * forgets it. The descriptors stay the caller's. It has happened, or failed, when this returns: 0, also when there is
+ * no store, or -errno, after which nothing is stored under the key. */
 int fdstore_put(FdStore *s, const char *key, const FdItem *items, size_t n_items);
 
 /* After a restart: new descriptors (CLOEXEC, the caller's) of what was stored under 'key', which stays stored: ret[i] is
@@ -47,3 +50,8 @@ void fdstore_foreach(FdStore *s, const char *prefix, void (*found)(void *userdat
 
 /* After a restart, when all that lives has got what is its own: forgets what nobody has got or put. */
 void fdstore_forget_rest(FdStore *s);
+
+/* Before we execute ourselves: lets the bags be inherited, and says as a member "bags" which they are; and the way
+ * back. */
+void fdstore_write_handoff(FdStore *s, JsonWriter *w);
+void fdstore_take_handoff(FdStore *s, Json tree);
