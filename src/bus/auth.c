@@ -274,3 +274,10 @@ unsigned *auth_get_counter(Connection *c, sd_bus_message *m) {
 
         return sender ? &sender->n_calls : &c->n_calls;
 }
+
+bool auth_is_quiet(const Connection *c) {
+        for (const Sender *sender = c->senders; sender; sender = sender->by_name.next)
+                if (sender->state == SENDER_ASKING || sender->waiting)
+                        return false;
+        return true;
+}

@@ -19,3 +19,6 @@ void auth_detach(Connection *c);
 unsigned *auth_get_counter(Connection *c, sd_bus_message *m);
 
 bool auth_uid_is_allowed(uid_t uid);
+
+/* Nobody has been asked anything and no call waits: the connection can be left between two messages. */
+bool auth_is_quiet(const Connection *c);
