@@ -4,9 +4,12 @@
 
 #include "host/config.h"
 #include "util/log.h"
+#include "util/strv.h"
+#include "util/text.h"
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -221,6 +224,342 @@ static void what_is_unknown_is_ignored_with_a_warning(void **state) {
                        "test: FILE:8: Unknown section [manager], ignoring its \"MaxRuntimeJobs\".\n");
 }
 
+/* ---- every setting ---- */
+
+static uint64_t value_of(const Setting *s, const Config *c) {
+        const char *member = (const char *) c + s->offset;
+
+        return s->kind == SETTING_NUMBER ? *(const unsigned *) member : *(const uint64_t *) member;
+}
+
+static uint64_t default_of(const Setting *s) {
+        Config c;
+
+        config_init(&c);
+        return value_of(s, &c);
+}
+
+static uint64_t when_set(const Setting *s, const char *value) {
+        char text[256];
+        Config c;
+
+        (void) snprintf(text, sizeof(text), "[%s]\n%s=%s\n", s->section, s->name, value);
+        c = when_loaded(text);
+        for (const Setting *other = config_settings; other->section; other++)
+                if (other != s)
+                        assert_true(value_of(other, &c) == default_of(other));
+        return value_of(s, &c);
+}
+
+static void then_a_value_is_out_of_range(const Setting *s, const char *value) {
+        char text[256], expected[512], from[SIZE_TEXT_MAX], to[SIZE_TEXT_MAX];
+
+        (void) snprintf(text, sizeof(text), "# comment\n[%s]\n%s=%s\n", s->section, s->name, value);
+        if (s->kind == SETTING_SIZE)
+                (void) snprintf(expected, sizeof(expected), "FILE:3: %s=%s is not a size from %s to %s", s->name, value,
+                                format_size(s->min, from), format_size(s->max, to));
+        else
+                (void) snprintf(expected, sizeof(expected), "FILE:3: %s=%s is not a number from %" PRIu64 " to %" PRIu64,
+                                s->name, value, s->min, s->max);
+        then_the_text_is_refused(text, expected);
+}
+
+static void every_setting_takes_its_range_and_no_more(void **state) {
+        unsigned n_limits = 0;
+
+        for (const Setting *s = config_settings; s->section; s++) {
+                char text[SIZE_TEXT_MAX];
+
+                print_message("# %s\n", s->name);
+                assert_true(default_of(s) == when_set(s, ""));
+                if (s->kind == SETTING_TIMESPAN) {
+                        assert_true(when_set(s, "1min 1s") == 61 * USEC_PER_SEC);
+                        assert_true(when_set(s, "0") == USEC_INFINITY);
+                        assert_true(when_set(s, "infinity") == USEC_INFINITY);
+                        continue;
+                }
+
+                n_limits++;
+                assert_true(default_of(s) >= s->min && default_of(s) <= s->max);
+                assert_true(s->min >= 1);
+                (void) snprintf(text, sizeof(text), "%" PRIu64, s->min);
+                assert_true(when_set(s, text) == s->min);
+                (void) snprintf(text, sizeof(text), "%" PRIu64, s->max);
+                assert_true(when_set(s, text) == s->max);
+                if (s->kind == SETTING_SIZE)
+                        assert_true(when_set(s, format_size(s->max, text)) == s->max);
+
+                (void) snprintf(text, sizeof(text), "%" PRIu64, s->min - 1);
+                then_a_value_is_out_of_range(s, text);
+                (void) snprintf(text, sizeof(text), "%" PRIu64, s->max + 1);
+                then_a_value_is_out_of_range(s, text);
+                then_a_value_is_out_of_range(s, "infinity");
+                then_a_value_is_out_of_range(s, "1.5");
+        }
+
+        /* Each member of Limits is one of them, and so is MaxRuntimeJobs=. */
+        assert_true(n_limits > 20);
+        then_it_warned("");
+}
+
+static void no_two_settings_share_a_name_or_a_place(void **state) {
+        for (const Setting *s = config_settings; s->section; s++)
+                for (const Setting *other = config_settings; other < s; other++) {
+                        assert_false(streq(s->name, other->name) && streq(s->section, other->section));
+                        assert_int_not_equal(s->offset, other->offset);
+                }
+}
+
+/* A limit without a row would be 0, and refuse everything. */
+static void every_limit_has_a_row(void **state) {
+        unsigned char covered[sizeof(Limits)] = {};
+
+        for (const Setting *s = config_settings; s->section; s++)
+                if (s->offset >= offsetof(Config, limits) && s->offset < offsetof(Config, limits) + sizeof(Limits))
+                        memset(covered + s->offset - offsetof(Config, limits), 1,
+                               s->kind == SETTING_NUMBER ? sizeof(unsigned) : sizeof(uint64_t));
+
+        for (size_t i = 0; i + sizeof(unsigned) <= sizeof(covered); i += sizeof(unsigned)) {
+                bool padding = !covered[i] && i % sizeof(uint64_t) != 0 && i > 0 && covered[i - 1] &&
+                               (i + sizeof(unsigned) == sizeof(covered) || covered[i + sizeof(unsigned)]);
+
+                assert_true(covered[i] || padding);
+        }
+}
+
+static void unset_is_not_never(void **state) {
+        assert_int_equal(when_loaded("").idle_timeout_usec, IDLE_TIMEOUT_UNSET);
+        assert_true(when_loaded("[Manager]\nIdleTimeoutSec=0\n").idle_timeout_usec == USEC_INFINITY);
+        assert_int_equal(when_loaded("[Manager]\nIdleTimeoutSec=0\nIdleTimeoutSec=\n").idle_timeout_usec,
+                         IDLE_TIMEOUT_UNSET);
+}
+
+/* ---- drop-ins ---- */
+
+/* "FOLDER/NAME" below our directory. */
+static void given_file(const char *name, const char *text) {
+        char full[256];
+        FILE *f;
+
+        (void) snprintf(full, sizeof(full), "%s/%s", directory, name);
+        *strrchr(full, '/') = 0;
+        (void) mkdir(full, 0755);
+        full[strlen(full)] = '/';
+
+        f = fopen(full, "we");
+        assert_non_null(f);
+        assert_true(fputs(text, f) >= 0);
+        assert_int_equal(fclose(f), 0);
+}
+
+static int load_with_directories(Config *ret, char **reterr_reason) {
+        char folders[3][128], *directories[] = { folders[0], folders[1], folders[2], NULL };
+        const ConfigSources sources = { .path = path, .optional = true, .directories = directories };
+
+        (void) snprintf(folders[0], sizeof(folders[0]), "%s/etc.d", directory);
+        (void) snprintf(folders[1], sizeof(folders[1]), "%s/run.d", directory);
+        (void) snprintf(folders[2], sizeof(folders[2]), "%s/usr.d", directory);
+        return config_load_sources(&sources, ret, reterr_reason);
+}
+
+static Config when_loaded_with_directories(void) {
+        _cleanup_(freep) char *reason = NULL;
+        Config c = {};
+        int r;
+
+        r = load_with_directories(&c, &reason);
+        if (r < 0)
+                print_error("%s\n", strempty(reason));
+        assert_int_equal(r, 0);
+        return c;
+}
+
+static void drop_ins_are_read_in_the_order_of_their_names(void **state) {
+        Config c;
+
+        given_file("monoshimd.conf", "[Manager]\nMaxRuntimeJobs=1\nMaxContainers=1\nMaxPeers=1\n");
+        given_file("monoshimd.conf.d/20-b.conf", "[Manager]\nMaxRuntimeJobs=20\nMaxContainers=20\n");
+        given_file("monoshimd.conf.d/10-a.conf", "[Manager]\nMaxRuntimeJobs=10\nMaxContainers=10\n");
+        given_file("monoshimd.conf.d/30-c.conf", "[Manager]\nMaxContainers=\n");
+        given_file("monoshimd.conf.d/.40-hidden.conf", "nonsense");
+        given_file("monoshimd.conf.d/40-saved.conf.bak", "nonsense");
+        given_file("monoshimd.conf.d/.conf", "nonsense");
+        given_file("monoshimd.conf.d/conf", "nonsense");
+
+        assert_int_equal(config_load(path, false, &c, NULL), 0);
+        assert_int_equal(c.max_runtime_jobs, 20);
+        assert_int_equal(c.limits.containers, 65536);
+        assert_int_equal(c.limits.peers, 1);
+        then_it_warned("");
+}
+
+static void drop_ins_count_without_a_main_file_too(void **state) {
+        _cleanup_(freep) char *reason = NULL;
+        Config c;
+
+        given_file("monoshimd.conf.d/a.conf", "[Manager]\nMaxRuntimeJobs=10\n");
+        assert_int_equal(config_load(path, true, &c, NULL), 0);
+        assert_int_equal(c.max_runtime_jobs, 10);
+
+        assert_int_equal(config_load(path, false, &c, &reason), -ENOENT);
+        then_text_is(reason, "FILE: No such file or directory");
+}
+
+static void of_drop_ins_with_one_name_one_counts(void **state) {
+        Config c;
+
+        given_file("usr.d/10-a.conf", "[Manager]\nMaxRuntimeJobs=11\nMaxPeers=11\n");
+        given_file("usr.d/20-b.conf", "[Manager]\nMaxRuntimeJobs=12\nMaxSubscriptions=12\n");
+        given_file("usr.d/30-c.conf", "[Manager]\nMaxRuntimeJobs=13\n");
+        given_file("run.d/20-b.conf", "[Manager]\nMaxContainers=22\n");
+        given_file("etc.d/10-a.conf", "[Manager]\nMaxContainers=31\n");
+
+        c = when_loaded_with_directories();
+        assert_int_equal(c.max_runtime_jobs, 13);
+        assert_int_equal(c.limits.peers, 4096);
+        assert_int_equal(c.limits.subscriptions, 1024);
+        assert_int_equal(c.limits.containers, 22);
+
+        /* Taking one back: by an empty file, or a link to /dev/null. */
+        given_file("run.d/30-c.conf", "");
+        assert_int_equal(when_loaded_with_directories().max_runtime_jobs, default_jobs());
+
+        given_file("run.d/30-c.conf", "[Manager]\nMaxRuntimeJobs=23\n");
+        assert_int_equal(when_loaded_with_directories().max_runtime_jobs, 23);
+        assert_int_equal(symlink("/dev/null", strcat(strcpy((char[128]) {}, directory), "/etc.d/30-c.conf")), 0);
+        assert_int_equal(when_loaded_with_directories().max_runtime_jobs, default_jobs());
+        then_it_warned("");
+}
+
+static void a_mistake_in_a_drop_in_is_told_with_its_file_and_line(void **state) {
+        Config c = { .max_runtime_jobs = 4711 };
+        _cleanup_(freep) char *reason = NULL, *why = NULL;
+
+        given_file("monoshimd.conf", "[Manager]\nMaxRuntimeJobs=1\n\n\n");
+        given_file("monoshimd.conf.d/10-a.conf", "[Manager]\nMaxRuntimeJobs=2\n");
+        given_file("monoshimd.conf.d/20-b.conf", "\n[Manager]\nMaxRuntimeJobs=x\n");
+        given_file("monoshimd.conf.d/30-c.conf", "nonsense\n");
+        assert_int_equal(config_load(path, false, &c, &reason), -EINVAL);
+        then_text_is(reason, "FILE.d/20-b.conf:3: MaxRuntimeJobs=x is not a number from 1 to 4096");
+        assert_int_equal(c.max_runtime_jobs, 4711);
+
+        /* A section does not reach into the next file. */
+        given_file("monoshimd.conf.d/20-b.conf", "MaxRuntimeJobs=3\n");
+        given_file("monoshimd.conf.d/30-c.conf", "");
+        assert_int_equal(config_load(path, false, &c, NULL), 0);
+        assert_int_equal(c.max_runtime_jobs, 2);
+        then_it_warned("test: FILE.d/20-b.conf:1: Setting \"MaxRuntimeJobs\" stands outside of any section, ignoring.\n");
+
+        given_file("monoshimd.conf.d/40-folder.conf/x", "");
+        c.max_runtime_jobs = 4711;
+        assert_int_equal(config_load(path, false, &c, &why), -EINVAL);
+        then_text_is(why, "FILE.d/40-folder.conf: not a regular file");
+        assert_int_equal(c.max_runtime_jobs, 4711);
+}
+
+static void a_folder_of_drop_ins_that_is_none_is_refused(void **state) {
+        _cleanup_(freep) char *reason = NULL;
+        Config c;
+
+        given_file("monoshimd.conf", "");
+        given_file("monoshimd.conf.d", "");
+        assert_int_equal(config_load(path, false, &c, &reason), -ENOTDIR);
+        then_text_is(reason, "FILE.d: Not a directory");
+}
+
+static void drop_ins_without_end_are_refused(void **state) {
+        _cleanup_(freep) char *reason = NULL;
+        char name[64];
+        Config c;
+
+        given_file("monoshimd.conf", "");
+        for (unsigned i = 0; i <= 1024; i++) {
+                (void) snprintf(name, sizeof(name), "monoshimd.conf.d/%u.conf", i);
+                given_file(name, "");
+        }
+        assert_int_equal(config_load(path, false, &c, &reason), -E2BIG);
+        then_text_is(reason, "FILE.d: there are more than 1024 drop-ins");
+
+        assert_int_equal(unlink(strcat(strcpy((char[128]) {}, path), ".d/7.conf")), 0);
+        assert_int_equal(config_load(path, false, &c, NULL), 0);
+}
+
+static void only_the_usual_file_has_drop_ins_elsewhere(void **state) {
+        char **directories;
+
+        directories = config_list_directories(CONFIG_PATH_DEFAULT);
+        assert_int_equal(strv_length(directories), 3);
+        assert_string_equal(directories[0], "/etc/monoshim/monoshimd.conf.d");
+        assert_string_equal(directories[1], "/run/monoshim/monoshimd.conf.d");
+        assert_string_equal(directories[2], "/usr/lib/monoshim/monoshimd.conf.d");
+        strv_free(directories);
+
+        directories = config_list_directories("/somewhere/else.conf");
+        assert_int_equal(strv_length(directories), 1);
+        assert_string_equal(directories[0], "/somewhere/else.conf.d");
+        strv_free(directories);
+}
+
+/* ---- sections of another kind ---- */
+
+static char **taken; /* NAME[:ARGUMENT]:SETTING=VALUE */
+static unsigned n_done;
+
+static int other_parse(void *target, const char *argument, const char *name, const char *value, char **reterr_reason) {
+        assert_non_null(target);
+        if (streq(name, "Unheard"))
+                return -ENOENT;
+        if (streq(value, "bad")) {
+                *reterr_reason = strdup("is no good");
+                return -EINVAL;
+        }
+        return strv_extendf(&taken, "%s|%s|%s", argument ?: "-", name, value);
+}
+
+static void other_done(void *target) {
+        n_done++;
+}
+
+static int load_with_sections(const char *text, char **reterr_reason) {
+        static const ConfigSection sections[] = { { "Other", 0, other_parse, other_done }, {} };
+        const ConfigSources sources = { .path = path, .sections = sections };
+        Config c;
+
+        taken = strv_free(taken);
+        n_done = 0;
+        given_text(text, strlen(text));
+        return config_load_sources(&sources, &c, reterr_reason);
+}
+
+static void a_section_may_have_a_name_of_its_own(void **state) {
+        assert_int_equal(load_with_sections("[Other]\nA=1\n[Other strict]\nA=2\nA=\n[Manager]\nMaxPeers=3\n"
+                                            "[Other \t two words ]\nB=4\nUnheard=1\n[Others]\nA=5\n",
+                                            NULL),
+                         0);
+        assert_int_equal(strv_length(taken), 4);
+        assert_string_equal(taken[0], "-|A|1");
+        assert_string_equal(taken[1], "strict|A|2");
+        assert_string_equal(taken[2], "strict|A|");
+        assert_string_equal(taken[3], "two words|B|4");
+        assert_int_equal(n_done, 0);
+        then_it_warned("test: FILE:10: Unknown setting \"Unheard\" in section [Other \t two words ], ignoring.\n"
+                       "test: FILE:12: Unknown section [Others], ignoring its \"A\".\n");
+        taken = strv_free(taken);
+}
+
+static void what_a_section_refuses_is_told_with_its_line_and_freed(void **state) {
+        _cleanup_(freep) char *reason = NULL, *why = NULL;
+
+        assert_int_equal(load_with_sections("[Other x]\nA=1\nA=bad\nA=bad\n", &reason), -EINVAL);
+        then_text_is(reason, "FILE:3: A=bad is no good");
+        assert_int_equal(n_done, 1);
+
+        assert_int_equal(load_with_sections("[Other 1234567890123456789012345678901234567890123]\nA=1\n", NULL), 0);
+        assert_int_equal(load_with_sections("\n[Other 12345678901234567890123456789012345678901234]\nA=1\n", &why), -EINVAL);
+        then_text_is(why, "FILE:2: the name of the section is longer than 49 bytes");
+        taken = strv_free(taken);
+}
+
 /* ---- what it refuses ---- */
 
 static void a_value_that_makes_no_sense_is_refused_with_its_line(void **state) {
@@ -296,6 +635,19 @@ int main(void) {
                 TEST(a_file_that_may_be_missing_may_be_missing),
                 TEST(a_symbolic_link_is_the_admins_business),
                 TEST(what_is_unknown_is_ignored_with_a_warning),
+                TEST(every_setting_takes_its_range_and_no_more),
+                TEST(no_two_settings_share_a_name_or_a_place),
+                TEST(every_limit_has_a_row),
+                TEST(unset_is_not_never),
+                TEST(drop_ins_are_read_in_the_order_of_their_names),
+                TEST(drop_ins_count_without_a_main_file_too),
+                TEST(of_drop_ins_with_one_name_one_counts),
+                TEST(a_mistake_in_a_drop_in_is_told_with_its_file_and_line),
+                TEST(a_folder_of_drop_ins_that_is_none_is_refused),
+                TEST(drop_ins_without_end_are_refused),
+                TEST(only_the_usual_file_has_drop_ins_elsewhere),
+                TEST(a_section_may_have_a_name_of_its_own),
+                TEST(what_a_section_refuses_is_told_with_its_line_and_freed),
                 TEST(a_value_that_makes_no_sense_is_refused_with_its_line),
                 TEST(the_first_mistake_is_the_one_that_is_told),
                 TEST(what_is_no_ini_file_is_refused),

@@ -74,7 +74,7 @@ for setting in $settings; do
 done
 compare "every setting in monoshimd.conf(5) is known to src/host/config.c" "$missing" "$(echo $settings | wc -w)"
 
-known=$(sed -nE 's/^ *\{ "([A-Z][A-Za-z]+)", .*, setting_.*/\1/p' src/host/config.c)
+known=$(sed -nE 's/^ *(NUMBER|SIZE|TIMESPAN)\("([A-Z][A-Za-z]+)", .*/\2/p' src/host/config.c)
 missing=
 for setting in $known; do
         grep -qx -- "\.B $setting=" man/monoshimd.conf.5 || missing="$missing $setting"

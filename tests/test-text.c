@@ -342,6 +342,58 @@ static void what_is_no_time_span_is_refused(void **state) {
         }
 }
 
+static void a_size_may_have_a_unit(void **state) {
+        static const struct {
+                const char *text;
+                uint64_t size;
+                const char *shortest; /* NULL: 'text' */
+        } table[] = {
+                { "0", 0, NULL },
+                { "0K", 0, "0" },
+                { "1", 1, NULL },
+                { "1023", 1023, NULL },
+                { "1024", 1024, "1K" },
+                { "64K", 65536, NULL },
+                { "1536K", 1572864, NULL },
+                { "16M", 16777216, NULL },
+                { "1024M", 1073741824, "1G" },
+                { "2048G", UINT64_C(2199023255552), NULL },
+                { "18446744073709551615", UINT64_MAX, NULL },
+                { "17179869183G", UINT64_C(17179869183) << 30, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char text[SIZE_TEXT_MAX];
+                uint64_t size;
+
+                print_message("# case %zu\n", i);
+                assert_int_equal(parse_size(table[i].text, &size), 0);
+                assert_true(size == table[i].size);
+                assert_string_equal(format_size(size, text), table[i].shortest ?: table[i].text);
+        }
+}
+
+static void what_is_no_size_is_refused(void **state) {
+        static const struct {
+                const char *text;
+                int result;
+        } table[] = {
+                { "", -EINVAL },     { "K", -EINVAL },    { "1k", -EINVAL },
+                { "1KB", -EINVAL },  { "1 K", -EINVAL },  { "1.5K", -EINVAL },
+                { "-1K", -EINVAL },  { "1KK", -EINVAL },  { "infinity", -EINVAL },
+                { "17179869184G", -ERANGE },              { "18446744073709551616", -ERANGE },
+                { "99999999999999999999999K", -ERANGE },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                uint64_t size = 4711;
+
+                print_message("# case %zu\n", i);
+                assert_int_equal(parse_size(table[i].text, &size), table[i].result);
+                assert_int_equal(size, 4711);
+        }
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_identifier_is_words_joined_by_single_separators),
@@ -356,6 +408,8 @@ int main(void) {
                 cmocka_unit_test(a_number_is_digits_only),
                 cmocka_unit_test(a_time_span_is_read_as_systemd_reads_it),
                 cmocka_unit_test(what_is_no_time_span_is_refused),
+                cmocka_unit_test(a_size_may_have_a_unit),
+                cmocka_unit_test(what_is_no_size_is_refused),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

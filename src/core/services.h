@@ -8,6 +8,7 @@
 #include "core/eventlog.h"
 #include "core/subscription.h"
 #include "host/job.h"
+#include "host/limits.h"
 #include "host/oom.h"
 #include "host/reaper.h"
 #include "util/macro.h"
@@ -55,7 +56,8 @@ typedef struct Services {
         const char *root_directory;
         const char *runtime;                  /* the default OCI runtime */
         const char *runtime_root;             /* the default, without the namespace */
-        const uint64_t *runtime_timeout_usec; /* it may change at a reload */
+        const uint64_t *runtime_timeout_usec; /* it may change at a reload, as the next */
+        const Limits *limits;
 } Services;
 
 /* Priorities of event sources: exits are seen before new requests are read. */

@@ -56,6 +56,7 @@ void daemon_done(Daemon *d) {
         d->root_fd = safe_close(d->root_fd);
         d->state_fd = safe_close(d->state_fd);
         d->event = sd_event_unref(d->event);
+        config_done(&d->config);
 }
 
 /* ---- signals ---- */
@@ -94,12 +95,12 @@ static int daemon_reload(void *userdata, Failure *failure) {
         Config config;
         int r;
 
-        config_init(&config);
         r = config_load(d->options->config_path, d->options->config_is_optional, &config, &reason);
         if (r < 0)
                 return failure_set(failure, FAILURE_INVALID_ARGUMENT, "The configuration was not changed: %s",
                                    strempty(reason));
 
+        config_done(&d->config);
         d->config = config;
         job_pool_set_max(d->pool, config.max_runtime_jobs);
         log_info("Configuration read from %s.", d->options->config_path);
@@ -235,6 +236,7 @@ static int daemon_open_services(Daemon *d) {
                 .runtime = d->options->runtime,
                 .runtime_root = d->options->runtime_root,
                 .runtime_timeout_usec = &d->config.runtime_timeout_usec,
+                .limits = &d->config.limits,
         };
 
         r = sd_id128_get_boot(&d->services.boot_id);

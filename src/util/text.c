@@ -4,6 +4,7 @@
 
 #include "util/text.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -356,4 +357,45 @@ int parse_timespan(const char *s, uint64_t *ret_usec) {
 
         *ret_usec = total;
         return 0;
+}
+
+static const char size_units[] = "KMG";
+
+int parse_size(const char *s, uint64_t *ret) {
+        char number[SIZE_TEXT_MAX];
+        size_t n = strlen(s);
+        const char *unit;
+        uint64_t size;
+        unsigned shift;
+        int r;
+
+        unit = n > 0 ? strchr(size_units, s[n - 1]) : NULL;
+        if (!unit)
+                return parse_uint64(s, ret);
+        if (n > sizeof(number))
+                return -ERANGE;
+
+        *((char *) mempcpy(number, s, n - 1)) = 0;
+        r = parse_uint64(number, &size);
+        if (r < 0)
+                return r;
+
+        shift = 10 * (unsigned) (unit - size_units + 1);
+        if (size > UINT64_MAX >> shift)
+                return -ERANGE;
+
+        *ret = size << shift;
+        return 0;
+}
+
+char *format_size(uint64_t size, char buffer[static SIZE_TEXT_MAX]) {
+        unsigned u = 0;
+
+        while (size > 0 && size % 1024 == 0 && u < strlen(size_units)) {
+                size /= 1024;
+                u++;
+        }
+
+        (void) snprintf(buffer, SIZE_TEXT_MAX, "%" PRIu64 "%.*s", size, u > 0, u > 0 ? &size_units[u - 1] : "");
+        return buffer;
 }

@@ -40,3 +40,10 @@ int parse_uint64(const char *s, uint64_t *ret);
  * The units are those of systemd.time(7) from us to weeks, in all their spellings. -EINVAL, or -ERANGE past what
  * fits. */
 int parse_timespan(const char *s, uint64_t *ret_usec);
+
+/* A number of bytes: "4096", "64K", "16M", "2G", in powers of 1024. -EINVAL, or -ERANGE past what fits. */
+int parse_size(const char *s, uint64_t *ret);
+
+/* The same backwards, as short as it can be said exactly; returns 'buffer'. */
+#define SIZE_TEXT_MAX 24
+char *format_size(uint64_t size, char buffer[static SIZE_TEXT_MAX]);
