@@ -374,6 +374,10 @@ static int peer_new(Front *f, int fd) {
         return connection_new(&c, f, TAKE_PTR(bus), true, credentials.uid);
 }
 
+static const char *listen_name(const Front *f) {
+        return f->listen_path ?: "the socket that we were given";
+}
+
 static int peer_on_accept_again(sd_event_source *source, uint64_t usec, void *userdata) {
         Front *f = userdata;
 
@@ -386,7 +390,7 @@ static int peer_on_accept_again(sd_event_source *source, uint64_t usec, void *us
 static void peer_pause_listening(Front *f, int error) {
         int r;
 
-        log_warning_errno(error, "Failed to accept a connection on %s, trying again in a second: %m", f->listen_path);
+        log_warning_errno(error, "Failed to accept a connection on %s, trying again in a second: %m", listen_name(f));
 
         r = sd_event_add_time_relative(f->event, &f->listen_pause, CLOCK_MONOTONIC, USEC_PER_SEC, 0,
                                        peer_on_accept_again, f);
@@ -405,14 +409,14 @@ static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t reve
                 return 0;
         }
         if (f->n_peers >= PEERS_MAX) {
-                log_warning("There are %u peers already, refusing another one on %s.", f->n_peers, f->listen_path);
+                log_warning("There are %u peers already, refusing another one on %s.", f->n_peers, listen_name(f));
                 safe_close(fd);
                 return 0;
         }
 
         r = peer_new(f, fd);
         if (r < 0)
-                log_warning_errno(r, "Failed to set up a connection on %s, closing it: %m", f->listen_path);
+                log_warning_errno(r, "Failed to set up a connection on %s, closing it: %m", listen_name(f));
         return 0;
 }
 
@@ -434,6 +438,38 @@ static int remove_stale_socket(const struct sockaddr_un *address) {
                 return -EADDRINUSE;
 
         return unlink(address->sun_path) < 0 ? -errno : 0;
+}
+
+int peer_listen_fd(Front *f, int fd, const char *path) {
+        _cleanup_(sd_event_source_disable_unrefp) sd_event_source *source = NULL;
+        _cleanup_(freep) char *copy = NULL;
+        int listening = 0, flags, r;
+        socklen_t size = sizeof(listening);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening)
+                return log_error_errno(EINVAL, "Descriptor %d is no socket that listens: %m", fd);
+
+        /* We take several from it at once, and one may have gone again meanwhile: it must never be waited for. */
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                return log_error_errno(errno, "Failed to set up the socket that clients connect to: %m");
+
+        if (path) {
+                copy = strdup(path);
+                if (!copy)
+                        return log_error_errno(ENOMEM, "Failed to listen on %s: %m", path);
+        }
+
+        r = sd_event_add_io(f->event, &source, fd, EPOLLIN, peer_on_connect, f);
+        if (r < 0)
+                return log_error_errno(r, "Failed to watch the socket that clients connect to: %m");
+
+        (void) sd_event_source_set_priority(source, PRIORITY_BUS);
+        (void) sd_event_source_set_description(source, "listen");
+        f->listen_source = TAKE_PTR(source);
+        f->listen_path = TAKE_PTR(copy);
+        f->listen_fd = fd;
+        return 0;
 }
 
 int peer_listen(Front *f, const char *path) {
@@ -464,17 +500,19 @@ int peer_listen(Front *f, const char *path) {
         if (r < 0)
                 return log_error_errno(r, "Failed to bind to %s, does its folder exist? %m", path);
 
-        f->listen_path = strdup(path);
-        if (!f->listen_path || listen(fd, SOMAXCONN) < 0)
-                return log_error_errno(f->listen_path ? errno : ENOMEM, "Failed to listen on %s: %m", path);
+        if (listen(fd, SOMAXCONN) < 0) {
+                r = log_error_errno(errno, "Failed to listen on %s: %m", path);
+                (void) unlink(path);
+                return r;
+        }
 
-        r = sd_event_add_io(f->event, &f->listen_source, fd, EPOLLIN, peer_on_connect, f);
-        if (r < 0)
-                return log_error_errno(r, "Failed to watch %s: %m", path);
+        r = peer_listen_fd(f, fd, path);
+        if (r < 0) {
+                (void) unlink(path);
+                return r;
+        }
 
-        (void) sd_event_source_set_priority(f->listen_source, PRIORITY_BUS);
-        (void) sd_event_source_set_description(f->listen_source, "listen");
-        f->listen_fd = TAKE_FD(fd);
+        (void) TAKE_FD(fd);
         return 0;
 }
 
