@@ -323,7 +323,7 @@ static void test_what_systemd_means_for_us_alone_is_not_passed_on(void **state) 
         static const char *const private[] = {
                 "NOTIFY_SOCKET", "LISTEN_FDS",     "LISTEN_PID",    "LISTEN_FDNAMES", "WATCHDOG_USEC",
                 "WATCHDOG_PID",  "JOURNAL_STREAM", "INVOCATION_ID", "FDSTORE",        "CREDENTIALS_DIRECTORY",
-                "MAINPID",       "MANAGERPID",
+                "MAINPID",       "MANAGERPID",     "MONOSHIMD_CRASH_POINT", "MONOSHIMD_CRASH_LOG",
         };
         char *const argv[] = { (char *) "env", NULL };
         _cleanup_(freep) char *output = NULL;

@@ -5,6 +5,7 @@
 #include "bus/auth.h"
 #include "bus/error.h"
 #include "bus/objects.h"
+#include "util/crash-point.h"
 #include "util/log.h"
 
 #include <stdarg.h>
@@ -72,8 +73,10 @@ void call_reply(Call *call, const char *types, ...) {
                         r = sd_bus_message_appendv(reply, types, args);
                         va_end(args);
                 }
+                crash_point("reply-before-send");
                 if (r >= 0)
                         r = sd_bus_message_send(reply);
+                crash_point("reply-after-send");
                 call_log(r);
                 call->message = sd_bus_message_unref(call->message);
         }

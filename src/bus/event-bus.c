@@ -2,6 +2,7 @@
 /* Events as D-Bus messages. */
 
 #include "bus/objects.h"
+#include "util/crash-point.h"
 #include "util/macro.h"
 
 static int append_mount(sd_bus_message *m, const EventMount *mount) {
@@ -85,6 +86,7 @@ int event_emit_signal(sd_bus *bus, const Event *e) {
                         return r;
         }
 
+        crash_point("signal-before-send");
         return sd_bus_message_send(m);
 }
 

@@ -8,6 +8,7 @@
 #include "host/cgroup.h"
 #include "host/tree.h"
 #include "util/clock.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -46,6 +47,7 @@ typedef struct Removal {
 static void removal_on_done(void *userdata, int result) {
         _cleanup_(freep) Removal *removal = userdata;
 
+        crash_point("removal-done");
         DL_DELETE(removal->registry->removals, removal);
         if (result < 0)
                 log_warning_errno(result, "Failed to remove %s/%s completely, leaving the rest: %m", removal->ns,
@@ -73,6 +75,7 @@ static void removal_start(Registry *registry, int base_fd, const char *ns, int n
                 return;
         }
         DL_APPEND(registry->removals, removal);
+        crash_point("removal-started");
 }
 
 void cleanup_forget_removals(Registry *registry) {
@@ -102,6 +105,16 @@ static int folder_hide(int ns_fd, const char *id, char ret[static 2 * IDENTIFIER
         return -EEXIST;
 }
 
+bool cleanup_is_hidden_name(const char *name) {
+        char id[2 * IDENTIFIER_MAX];
+
+        if (name[0] != '.' || strlen(name) > sizeof(id))
+                return false;
+
+        (void) snprintf(id, sizeof(id), "%.*s", (int) strcspn(name + 1, "~"), name + 1);
+        return identifier_is_valid(id);
+}
+
 /* Removes a folder that holds nothing but files of ours, without a child process. */
 static int folder_remove_known(int ns_fd, const char *name) {
         _cleanup_(safe_closep) int fd = -EBADF;
@@ -114,6 +127,7 @@ static int folder_remove_known(int ns_fd, const char *name) {
                 (void) unlinkat(fd, known_files[i], 0);
         for (size_t i = 0; i < ELEMENTSOF(known_folders); i++)
                 (void) unlinkat(fd, known_folders[i], AT_REMOVEDIR);
+        crash_point("folder-emptied");
 
         return unlinkat(ns_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
@@ -134,11 +148,14 @@ static void folder_remove(Container *c, int base_fd, const char *base) {
                 return;
         }
 
+        crash_point("folder-before-hide");
         r = folder_hide(ns_fd, c->id, hidden);
+        crash_point("folder-hidden");
         if (r < 0 && r != -ENOENT)
                 (void) container_log(c, LOG_WARNING, r, "Failed to rename %s/%s/%s, leaving it: %m", base, ns, c->id);
         if (r >= 0 && folder_remove_known(ns_fd, hidden) < 0)
                 removal_start(c->registry, base_fd, ns, ns_fd, hidden);
+        crash_point("folder-removed");
 
         if (registry_is_last_of_namespace(c))
                 (void) unlinkat(base_fd, ns, AT_REMOVEDIR);
@@ -220,6 +237,7 @@ int cleanup_unmount(Operation *op, MountsFinished finished) {
 static void undo_finish(Operation *op) {
         Container *c = op->process->container;
 
+        crash_point("undo-before-remove");
         cleanup_remove_folders(c);
         process_unwatch(&c->init);
         container_withdraw(c);
@@ -333,6 +351,7 @@ static void dead_publish_exit(Process *p) {
 static void dead_finish(Operation *op) {
         Container *c = op->process->container;
 
+        crash_point("dead-before-told");
         CONTAINER_FOREACH_EXEC(p, c)
                 if (p->state == PROCESS_RUNNING)
                         dead_publish_exit(p);

@@ -12,6 +12,9 @@
  * container. Failures are logged. */
 void cleanup_remove_folders(Container *c);
 
+/* Is that what a container's folder is renamed to before it is removed? */
+bool cleanup_is_hidden_name(const char *name);
+
 /* Removes a hidden leftover 'name' of the namespace's folder, in a child process. 'base_fd' is STATE or ROOT, 'ns_fd'
  * its folder 'ns'. */
 void cleanup_remove_leftover(Registry *registry, int base_fd, const char *ns, int ns_fd, const char *name);

@@ -12,6 +12,7 @@
 #include "core/registry.h"
 #include "core/state.h"
 #include "util/clock.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -272,6 +273,7 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
 
         subscriptions_publish(s->subscriptions);
         s->observer.event(s->observer.userdata, &e);
+        crash_point("commit-told");
         if (changes != 0)
                 s->observer.process_changed(s->observer.userdata, subject, changes);
         return 0;
@@ -326,6 +328,7 @@ void container_on_exited(Container *c, Process *p, uint32_t exit_status, uint64_
         if (p->exited)
                 return;
 
+        crash_point("exit-seen");
         p->exited = true;
         p->exit_status = exit_status;
         p->exited_at = when_usec;

@@ -6,6 +6,7 @@
 #include "core/start.h"
 #include "host/bundle.h"
 #include "util/clock.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -165,6 +166,7 @@ static int make_state_directory(Container *c, const BundleConfig *config, int *r
         int r;
 
         r = directory_make_beneath(s->state_fd, ns, 0711);
+        crash_point("create-namespace-made");
         if (r >= 0)
                 r = ns_fd = file_open_beneath(s->state_fd, ns, O_RDONLY | O_DIRECTORY, 0);
         if (r < 0)
@@ -184,6 +186,7 @@ static int make_state_directory(Container *c, const BundleConfig *config, int *r
 
         /* Whoever is root in a container with mapped ids must get at the rootfs (containerd
          * runtime/v1/linux/bundle.go). */
+        crash_point("create-folder-made");
         fd = file_open_beneath(ns_fd, c->id, O_RDONLY | O_DIRECTORY, 0);
         if (fd < 0 || fchmod(fd, 0700) < 0 ||
             (config->remaps_gid && (fchown(fd, (uid_t) -1, config->root_gid) < 0 || fchmod(fd, 0710) < 0))) {
@@ -207,6 +210,7 @@ static int make_work_directory(Container *c, Failure *failure) {
                 r = ns_fd = file_open_beneath(s->root_fd, ns, O_RDONLY | O_DIRECTORY, 0);
         if (r >= 0)
                 r = directory_make_beneath(ns_fd, c->id, 0711);
+        crash_point("create-work-folder-made");
         if (r < 0)
                 return failure_set_errno(failure, r, "Failed to make %s/%s/%s: %m", s->root_directory, ns, c->id);
 
@@ -217,6 +221,7 @@ static int make_bundle(Container *c, int dir_fd, const char *spec, Failure *fail
         int r;
 
         r = directory_make_beneath(dir_fd, "rootfs", 0711);
+        crash_point("create-rootfs-made");
         if (r >= 0)
                 r = file_write_atomic(dir_fd, "config.json", spec, strlen(spec), 0600, false);
         if (r < 0)
@@ -443,6 +448,7 @@ int container_create(Registry *registry, CreateRequest *q, OperationDone done, v
         r = make_folders(c, q, &config, failure);
         if (r < 0)
                 return r;
+        crash_point("create-folders-made");
 
         op = operation_begin(&c->init, OPERATION_CREATE, done, userdata);
         if (!op) {

@@ -2,6 +2,7 @@
 /* The newest events, on disk. */
 
 #include "core/eventlog.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -178,6 +179,7 @@ static int eventlog_rotate(EventLog *log, uint64_t first) {
         fd = segment_open(log, first, O_CREAT | O_TRUNC);
         if (fd < 0)
                 return fd;
+        crash_point("eventlog-segment-made");
 
         log->size = 0;
         log->n_events = 0;
@@ -289,7 +291,9 @@ static int eventlog_write(EventLog *log, uint64_t sequence, const char *line, si
                         return r;
         }
 
+        crash_point("eventlog-before-write");
         r = file_write_all(newest_segment(log)->fd, line, size);
+        crash_point("eventlog-after-write");
         if (r < 0) {
                 log->torn = ftruncate(newest_segment(log)->fd, (off_t) log->size) < 0;
                 if (log->torn)

@@ -4,6 +4,7 @@
 #include "core/exec.h"
 #include "core/registry.h"
 #include "core/state.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -101,6 +102,7 @@ static int spec_write(const Process *p, Json spec) {
                 return r;
 
         r = dir_fd < 0 ? dir_fd : directory_make_beneath(dir_fd, EXEC_FOLDER, 0700);
+        crash_point("exec-folder-made");
         if (r >= 0)
                 r = exec_fd = process_open_directory(p);
         if (r >= 0)
@@ -170,9 +172,11 @@ void exec_remove_files(const Process *p) {
         if (dir_fd < 0)
                 return;
 
+        crash_point("exec-before-remove");
         exec_remove_file(p, dir_fd, STATE_KIND); /* first: without it the rest belongs to nobody */
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
                 exec_remove_file(p, dir_fd, kinds[i]);
+        crash_point("exec-removed");
 }
 
 /* ---- registering ---- */

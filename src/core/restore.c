@@ -10,6 +10,7 @@
 #include "host/bundle.h"
 #include "host/cgroup.h"
 #include "util/clock.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -238,6 +239,12 @@ static int on_container_folder(Restore *restore, int ns_fd, const char *ns, cons
         return read_container(restore, fd, ns, name);
 }
 
+/* We may have died between a namespace's folder and its first container's, or after its last one's. */
+static void remove_empty_namespace(const Restore *restore, int dir_fd, const char *ns) {
+        if (!registry_has_namespace(restore->registry, ns))
+                (void) unlinkat(dir_fd, ns, AT_REMOVEDIR);
+}
+
 static int on_namespace_folder(Restore *restore, int state_fd, const char *none, const char *name) {
         _cleanup_(safe_closep) int fd = -EBADF;
         int r;
@@ -259,6 +266,7 @@ static int on_namespace_folder(Restore *restore, int state_fd, const char *none,
         r = for_each_entry(restore, fd, name, on_container_folder);
         if (r < 0)
                 log_error_errno(r, "Failed to read namespace %s, leaving its containers to the next start: %m", name);
+        remove_empty_namespace(restore, state_fd, name);
         return 0;
 }
 
@@ -493,7 +501,7 @@ static void act_on(Restore *restore, Finding *f) {
 static int on_work_folder(Restore *restore, int ns_fd, const char *ns, const char *name) {
         _cleanup_(safe_closep) int fd = -EBADF;
 
-        if (name[0] == '.' && identifier_is_valid(name + 1)) {
+        if (cleanup_is_hidden_name(name)) {
                 fd = open_own_folder(ns_fd, ns, name);
                 if (fd >= 0)
                         cleanup_remove_leftover(restore->registry, restore->registry->services->root_fd, ns, ns_fd,
@@ -522,7 +530,12 @@ static int on_namespace_of_nobody(Restore *restore, int dir_fd, const char *name
                 return 0;
 
         fd = file_open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
-        return fd < 0 ? 0 : for_each_entry(restore, fd, name, found);
+        if (fd < 0)
+                return 0;
+
+        (void) for_each_entry(restore, fd, name, found);
+        remove_empty_namespace(restore, dir_fd, name);
+        return 0;
 }
 
 static int on_work_namespace(Restore *restore, int dir_fd, const char *none, const char *name) {
@@ -552,13 +565,16 @@ int restore_all(Registry *registry) {
         if (r < 0)
                 return r;
 
+        crash_point("restore-read");
         tell_lost_events(&restore);
+        crash_point("restore-lost-told");
         look_for_leftovers(&restore);
 
         for (size_t i = 0; i < restore.n_findings; i++) {
                 Finding *f = &restore.findings[i];
 
                 act_on(&restore, f);
+                crash_point("restore-acted");
                 free(f->reason);
         }
 

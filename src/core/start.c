@@ -8,6 +8,7 @@
 #include "core/operation.h"
 #include "core/process-io.h"
 #include "core/registry.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -24,6 +25,7 @@ int process_read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Fa
         size_t size = 0;
         int r;
 
+        crash_point("pid-file-before-read");
         r = file ? dir_fd : -ENOMEM;
         if (r >= 0)
                 r = file_read_beneath(dir_fd, file, 64, &text, &size);
@@ -124,6 +126,7 @@ int process_forget_pid_file(const Process *p) {
 static void start_publish(Operation *op, EventTopic topic, unsigned changes) {
         Process *p = op->process;
 
+        crash_point("start-succeeded");
         p->state = process_rule(p, VERB_START)->to;
         p->started_at = process_get_start(p);
         (void) container_commit(p->container, topic, p, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_STARTED | changes,

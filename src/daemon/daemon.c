@@ -5,6 +5,7 @@
 #include "core/operation.h"
 #include "core/restore.h"
 #include "host/spawn.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 
@@ -250,6 +251,7 @@ static void daemon_on_ready(void *userdata) {
 
         log_info("monoshimd %s is ready: %u containers, runtime %s, state in %s.", PACKAGE_VERSION,
                  d->registry.n_live, d->options->runtime, d->options->state_directory);
+        crash_point("daemon-before-ready");
         (void) sd_notifyf(false, "READY=1\nSTATUS=Watching over containers, %u at the start.", d->registry.n_live);
 }
 
@@ -268,11 +270,13 @@ int daemon_startup(Daemon *d) {
                 return r;
 
         d->front.untold = eventlog_last(d->log);
+        crash_point("daemon-opened");
 
         r = restore_all(&d->registry);
         if (r < 0)
                 return log_error_errno(r, "Failed to read the state directory %s: %m", d->options->state_directory);
 
+        crash_point("daemon-restored");
         d->front.reload = daemon_reload;
         d->front.ready = daemon_on_ready;
         d->front.userdata = d;

@@ -4,6 +4,7 @@
 #include "daemon/daemon.h"
 #include "daemon/memory.h"
 #include "daemon/options.h"
+#include "util/crash-point.h"
 #include "util/log.h"
 
 #include <signal.h>
@@ -41,6 +42,7 @@ int main(int argc, char *argv[]) {
 
         memory_configure(argv);
         log_open();
+        crash_points_open();
 
         r = options_parse(&options, argc, argv);
         if (r <= 0)

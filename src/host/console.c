@@ -3,6 +3,7 @@
 /* The console socket: how the runtime hands us the master of a container's pseudo-terminal. */
 
 #include "host/console.h"
+#include "util/crash-point.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -77,6 +78,7 @@ int console_open(Console *ret, int dir_fd) {
                 return -errno;
 
         r = console_listen(&c);
+        crash_point("console-listening");
         if (r < 0) {
                 console_done(&c);
                 return r;
@@ -169,6 +171,7 @@ int console_receive(Console *c) {
                         return errno == EAGAIN ? error : -errno;
 
                 master = connection_receive(fd);
+                crash_point("console-received");
                 if (master >= 0)
                         return master;
                 if (master != -ENODATA)

@@ -12,6 +12,7 @@
 #include "host/cgroup.h"
 #include "host/spawn.h"
 #include "util/clock.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -234,6 +235,7 @@ static void job_finish(Job *job, int error, int wait_status) {
                 .started_usec = job->started_usec,
         };
         job->done(job->userdata, &result);
+        crash_point("job-done");
 }
 
 static void job_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
@@ -242,6 +244,7 @@ static void job_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t whe
         bool timed_out;
 
         /* A program that ended by itself just before the signal came was not killed at its deadline. */
+        crash_point("job-ended");
         timed_out = job->killed && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
 
         job->pool->n_running--;
@@ -316,7 +319,9 @@ static int job_spawn(Job *job, const char *program) {
         int r;
 
         job->started_usec = clock_get_realtime();
+        crash_point("job-before-spawn");
         r = spawn(&p, &job->pid);
+        crash_point("job-after-spawn");
         if (r < 0) {
                 job->started_usec = 0;
                 return r;

@@ -10,6 +10,7 @@
 #include "host/child.h"
 #include "host/mount-options.h"
 #include "host/mount-worker.h"
+#include "util/crash-point.h"
 #include "util/log.h"
 #include "util/strv.h"
 #include "util/text.h"
@@ -325,6 +326,7 @@ static void mounts_job_finish(MountsJob *job, int error) {
 static void mounts_job_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
         MountsJob *job = userdata;
 
+        crash_point("mounts-ended");
         /* What was done in time, or in spite of the signal, is done. */
         job->pid = 0;
         if (job->report->complete)
@@ -370,6 +372,7 @@ static int mounts_job_fork(MountsJob *job, const Mounts *m) {
         int r;
 
         parent = getpid();
+        crash_point("mounts-before-fork");
         pid = child_fork();
         if (pid == 0)
                 child_run(job, parent, m);
@@ -382,6 +385,7 @@ static int mounts_job_fork(MountsJob *job, const Mounts *m) {
                 return r;
         }
         job->pid = pid;
+        crash_point("mounts-after-fork");
         return 0;
 }
 

@@ -7,6 +7,7 @@
  * before, all signals are blocked around it, and the child makes nothing but system calls. */
 
 #include "host/spawn.h"
+#include "util/crash-point.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -23,6 +24,8 @@
 static const char *const private_variables[] = {
         "CACHE_DIRECTORY",
         "CONFIGURATION_DIRECTORY",
+        CRASH_POINT_VARIABLE,
+        CRASH_POINT_LOG_VARIABLE,
         "CREDENTIALS_DIRECTORY",
         "DBUS_STARTER_ADDRESS",
         "DBUS_STARTER_BUS_TYPE",

@@ -2,6 +2,7 @@
 
 /* Files and directories of ours. */
 
+#include "util/crash-point.h"
 #include "util/file.h"
 
 #include <dirent.h>
@@ -301,9 +302,12 @@ int file_write_atomic(int dir_fd, const char *name, const void *data, size_t siz
         if (unlinkat(dir_fd, temporary, 0) < 0 && errno != ENOENT)
                 return -errno;
 
+        crash_point("file-before-write");
         r = write_new_file(dir_fd, temporary, data, size, mode, sync);
+        crash_point("file-before-rename");
         if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
                 r = -errno;
+        crash_point("file-after-rename");
         if (r < 0) {
                 (void) unlinkat(dir_fd, temporary, 0);
                 return r;
