@@ -6,6 +6,7 @@
 
 #include "host/mount-options.h"
 #include "host/mounts.h"
+#include "util/instrument.h"
 #include "util/strv.h"
 #include "util/text.h"
 
@@ -13,6 +14,7 @@
 #include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 
@@ -30,6 +32,8 @@ typedef struct Kernel {
         volatile bool has_no_mount_setattr;
         volatile bool mount_setattr_fails;
         volatile bool does_not_kill;
+        volatile bool mount_is_lured; /* into doing what is not its business */
+        volatile bool swap_asked, swap_done;
 } Kernel;
 
 static Kernel *kernel;
@@ -40,6 +44,8 @@ int mount(const char *source, const char *target, const char *type, unsigned lon
 
         while (kernel->mount_hangs)
                 (void) usleep(5000);
+        if (kernel->mount_is_lured)
+                (void) close(socket(AF_INET, SOCK_STREAM, 0));
         return libc_mount(source, target, type, flags, data);
 }
 
@@ -1253,15 +1259,25 @@ static void test_whatever_is_mounted_is_undone(void **state) {
         then_it_is_undone(world);
 }
 
-static char *swapped_folder;
-
+/* The child itself could not: its sandbox would not have it. */
 static void swap_for_a_link(const char *path) {
-        if (!streq(path, "rootfs/a") || chdir(swapped_folder) < 0)
+        if (!streq(path, "rootfs/a"))
                 return;
         before_open = NULL;
-        if (rename("rootfs/a", "rootfs/moved") < 0 || symlink("../decoy", "rootfs/a") < 0)
-                abort();
-        (void) chdir("/");
+        kernel->swap_asked = true;
+        while (!kernel->swap_done)
+                (void) usleep(1000);
+}
+
+static void given_swapper(World *world) {
+        if (fork_child() > 0)
+                return;
+        while (!kernel->swap_asked)
+                (void) usleep(1000);
+        if (chdir(world->folder) < 0 || rename("rootfs/a", "rootfs/moved") < 0 || symlink("../decoy", "rootfs/a") < 0)
+                _exit(1);
+        kernel->swap_done = true;
+        _exit(0);
 }
 
 /* mountinfo has said where it was, and then somebody has put a link to another mount there. */
@@ -1279,12 +1295,29 @@ static void test_a_link_that_comes_meanwhile_does_not_lead_out(void **state) {
         given_folder(world, "rootfs/a/b");
         given_tmpfs(world, "rootfs/a/b");
 
-        swapped_folder = world->folder;
+        given_swapper(world);
         before_open = swap_for_a_link;
         assert_int_equal(when_undone(world, "rootfs"), 0);
         assert_true(is_there(world, "rootfs/moved/b"));
         assert_int_equal(count_mounts(world, "rootfs"), 0);
         assert_true(is_mounted(world, "decoy/b"));
+}
+
+static void test_a_child_that_does_something_else_is_killed_and_that_is_told(void **state) {
+        needs_mounts();
+        if (HAVE_SANITIZER || is_under_valgrind()) {
+                print_message("there is no filter for system calls under a tool that makes some of its own\n");
+                skip();
+        }
+
+        _cleanup_(mounts_done) Mounts m = {};
+        World *world = *state;
+
+        add(&m, "tmpfs", "tmpfs", "");
+        given_folder(world, "rootfs");
+        kernel->mount_is_lured = true;
+        then_it_is_not_made(world, &m, -ECANCELED, "a system call that its sandbox has not");
+        assert_false(is_mounted(world, "rootfs"));
 }
 
 static void test_the_folder_is_found_through_links_above(void **state) {
@@ -1527,6 +1560,7 @@ int main(void) {
                 mounts_test(test_a_rootfs_that_is_a_link),
                 mounts_test(test_whatever_is_mounted_is_undone),
                 mounts_test(test_a_link_that_comes_meanwhile_does_not_lead_out),
+                mounts_test(test_a_child_that_does_something_else_is_killed_and_that_is_told),
                 mounts_test(test_the_folder_is_found_through_links_above),
                 mounts_test(test_a_busy_one_is_waited_for),
                 mounts_test(test_who_stays_busy_is_told_of),

@@ -6,6 +6,7 @@
 #include "world.h"
 
 #include "host/tree.h"
+#include "util/instrument.h"
 
 #include <dlfcn.h>
 #include <linux/fs.h>
@@ -14,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 /* --- somebody else ---------------------------------------------------------------------------------------------- */
@@ -21,10 +23,13 @@
 /* What happens at the worst of moments: right before the walk goes back up; and right before it removes something. */
 static void (*before_ascent)(int fd);
 static bool somebody_is_quicker;
+static bool somebody_is_lured; /* into doing what is not his business */
 
 int unlinkat(int fd, const char *name, int flags) {
         int (*libc_unlinkat)(int, const char *, int) = (int (*)(int, const char *, int)) dlsym(RTLD_NEXT, "unlinkat");
 
+        if (somebody_is_lured)
+                (void) close(socket(AF_INET, SOCK_STREAM, 0));
         if (somebody_is_quicker)
                 (void) libc_unlinkat(fd, name, flags);
         return libc_unlinkat(fd, name, flags);
@@ -723,6 +728,100 @@ static void test_a_child_that_is_killed_has_failed(void **state) {
         assert_true(d.result == -ECANCELED || d.result == 0);
 }
 
+static void test_a_child_that_does_something_else_is_killed_and_that_is_told(void **state) {
+        _cleanup_(safe_closep) int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+        char text[1024] = {};
+        World *world = *state;
+        Removed d = {};
+        int fd;
+
+        if (HAVE_SANITIZER || is_under_valgrind()) {
+                print_message("there is no filter for system calls under a tool that makes some of its own\n");
+                skip();
+        }
+
+        given_directory(world, "tree");
+        given_plain_file(world, "tree/file");
+        fd = given_folder_fd(world);
+        assert_true(log >= 0 && saved >= 0);
+        assert_true(dup2(log, STDERR_FILENO) >= 0);
+        somebody_is_lured = true;
+        assert_int_equal(tree_remove_start(world->reaper, fd, "tree", removed_on_done, &d), 0);
+        somebody_is_lured = false;
+        world_run_until_set(world, &d.called);
+        assert_true(dup2(saved, STDERR_FILENO) >= 0);
+
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(d.result, -ECANCELED);
+        assert_true(is_there(world, "tree/file"));
+        assert_true(pread(log, text, sizeof(text) - 1, 0) > 0);
+        assert_non_null(strstr(text, "the directory tree was killed"));
+        assert_non_null(strstr(text, "sandbox"));
+        assert_int_equal(when_removed(world, "tree"), 0);
+}
+
+/* Names at every level that lead to the decoy now, and to a directory of the tree a moment later. */
+#define LEVELS 12
+
+static void swap_at_every_level_for_ever(World *world) {
+        _cleanup_(safe_closep) int fd = given_folder_fd(world);
+        _cleanup_(freep) char *decoy = world_path(world, "decoy");
+
+        for (unsigned round = 0;; round++) {
+                char path[LEVELS * 8] = "tree", link[LEVELS * 8 + 8], back[LEVELS * 8 + 8];
+
+                for (unsigned i = 0; i < LEVELS; i++) {
+                        (void) mkdirat(fd, path, 0700);
+                        (void) snprintf(link, sizeof(link), "%s/%u-link", path, i);
+                        (void) symlinkat(decoy, fd, link);
+                        (void) snprintf(back, sizeof(back), "%s/%u-back", path, i);
+                        (void) symlinkat("..", fd, back);
+                        (void) snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%u", i);
+                        (void) mkdirat(fd, path, 0700);
+                        (void) renameat2(fd, link, fd, path, RENAME_EXCHANGE);
+                        if ((round + i) % 3 == 0)
+                                (void) renameat2(fd, link, fd, path, RENAME_EXCHANGE);
+                        if ((round + i) % 7 == 0)
+                                (void) renameat2(fd, path, fd, "decoy/moved", 0); /* the tree itself goes astray */
+                        else if ((round + i) % 7 == 3)
+                                (void) renameat2(fd, "decoy/moved", fd, path, 0);
+                }
+        }
+}
+
+static void test_links_and_moves_at_every_level_do_not_lead_a_child_astray(void **state) {
+        World *world = *state;
+        unsigned n = 0;
+        pid_t swapper;
+        int fd;
+
+        needs_openat2();
+        given_decoy(world);
+        given_directory(world, "tree");
+        swapper = fork_child();
+        if (swapper == 0) {
+                swap_at_every_level_for_ever(world);
+                _exit(1);
+        }
+
+        fd = given_folder_fd(world);
+        for (uint64_t end = clock_get_monotonic() + 2 * USEC_PER_SEC; clock_get_monotonic() < end; n++) {
+                Removed d = {};
+
+                assert_int_equal(tree_remove_start(world->reaper, fd, "tree", removed_on_done, &d), 0);
+                world_run_until_set(world, &d.called);
+                assert_int_not_equal(d.result, -ECANCELED); /* nothing it met was more than it may deal with */
+        }
+        assert_true(n > 10);
+        assert_int_equal(kill(swapper, SIGKILL), 0);
+        world_run_until_no_children(world);
+        then_the_decoy_is_whole(world);
+
+        assert_int_equal(when_removed(world, "tree"), 0);
+        then_the_decoy_is_whole(world);
+        assert_int_equal(close(fd), 0);
+}
+
 static void test_nobody_need_ask_for_the_result(void **state) {
         World *world = *state;
         int fd;
@@ -772,6 +871,8 @@ int main(void) {
                 CASE(test_a_child_removes_and_the_loop_tells),
                 CASE(test_a_child_tells_why_it_failed),
                 CASE(test_a_child_that_is_killed_has_failed),
+                CASE(test_a_child_that_does_something_else_is_killed_and_that_is_told),
+                CASE(test_links_and_moves_at_every_level_do_not_lead_a_child_astray),
                 CASE(test_nobody_need_ask_for_the_result),
                 CASE(test_a_reaper_that_goes_first_leaks_nothing_and_calls_nobody),
                 CASE(test_mounts_are_left_alone_and_so_is_what_is_in_them),

@@ -3,25 +3,19 @@
 
 #include "daemon/memory.h"
 #include "host/spawn.h"
-#include "util/macro.h"
+#include "util/instrument.h"
 
 #include <limits.h>
 
 #define NO_THREAD_CACHE "glibc.malloc.tcache_count=0"
-
-/* Under valgrind the allocator is another one, and what it executes would not run under it any more. */
-static bool is_under_valgrind(void) {
-        const char *preload = getenv("LD_PRELOAD");
-
-        return preload && strstr(preload, "vgpreload");
-}
 
 void memory_configure(char *argv[]) {
         const char *tunables = getenv(SPAWN_TUNABLES);
         char path[PATH_MAX];
         ssize_t n;
 
-        /* Ours from the first time, or the admin's: not to be meddled with. */
+        /* Ours from the first time, or the admin's: not to be meddled with. Under valgrind the allocator is another
+         * one, and what it executes would not run under it any more. */
         if (tunables || is_under_valgrind())
                 return;
 

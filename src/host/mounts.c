@@ -10,6 +10,7 @@
 #include "host/child.h"
 #include "host/mount-options.h"
 #include "host/mount-worker.h"
+#include "host/sandbox.h"
 #include "util/crash-point.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -253,6 +254,7 @@ struct MountsJob {
         sd_event_source *deadline;
         pid_t pid; /* 0 once it has been reaped, or given up */
         bool killed;
+        bool violated; /* it has left its sandbox, or was about to */
         MountReport *report; /* shared with the child */
         uint64_t timeout_usec;
         char *rootfs;
@@ -270,6 +272,8 @@ static _noreturn_ void child_run(const MountsJob *job, pid_t parent, const Mount
         (void) umask(022);
         if (r >= 0 && chdir("/") < 0)
                 r = -errno;
+        if (r >= 0)
+                r = sandbox_enter(SANDBOX_MOUNTING);
         if (r < 0)
                 job->report->error = r;
         else if (m)
@@ -302,6 +306,10 @@ static char *mounts_job_describe(const MountsJob *job, int error) {
         text = text_from_report(job->report->text, sizeof(job->report->text));
         if (!isempty(text))
                 return TAKE_PTR(text);
+        if (job->violated)
+                return strdup_printf("failed to deal with the mounts on %s: the process that does it was killed, since "
+                                     "it made a system call that its sandbox has not",
+                                     job->rootfs);
         return strdup_printf("failed to deal with the mounts on %s: %s", job->rootfs,
                              error == -ECANCELED ? "the process that does it was killed" : strerror(-error));
 }
@@ -329,6 +337,7 @@ static void mounts_job_on_exit(void *userdata, pid_t pid, int wait_status, uint6
         crash_point("mounts-ended");
         /* What was done in time, or in spite of the signal, is done. */
         job->pid = 0;
+        job->violated = sandbox_was_violated(wait_status);
         if (job->report->complete)
                 mounts_job_finish(job, job->report->error);
         else
@@ -371,6 +380,7 @@ static int mounts_job_fork(MountsJob *job, const Mounts *m) {
         pid_t parent, pid;
         int r;
 
+        sandbox_check();
         parent = getpid();
         crash_point("mounts-before-fork");
         pid = child_fork();

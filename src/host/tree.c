@@ -10,6 +10,7 @@
 #include "host/tree.h"
 
 #include "host/child.h"
+#include "host/sandbox.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -402,6 +403,10 @@ static void removal_on_exit(void *userdata, pid_t pid, int wait_status, uint64_t
         int result;
 
         result = WIFEXITED(wait_status) ? -WEXITSTATUS(wait_status) : -ECANCELED;
+        if (sandbox_was_violated(wait_status))
+                log_error("The process that was to remove the directory %s was killed, since it made a system call "
+                          "that its sandbox has not. This is a bug, or an attack; the kernel's log has the call's number.",
+                          removal->name);
         if (removal->done)
                 removal->done(removal->userdata, result);
         else if (result < 0)
@@ -412,6 +417,8 @@ static _noreturn_ void child_remove(pid_t parent, int dir_fd, const char *name) 
         int r;
 
         r = child_prepare(parent, "remove-tree", dir_fd);
+        if (r >= 0)
+                r = sandbox_enter(SANDBOX_REMOVAL);
         if (r >= 0)
                 r = tree_remove(3, name);
         _exit(r < 0 ? -r : 0);
@@ -433,6 +440,7 @@ int tree_remove_start(Reaper *reaper, int dir_fd, const char *name, TreeRemoved 
         removal->userdata = userdata;
         (void) memcpy(removal->name, name, strlen(name) + 1);
 
+        sandbox_check();
         parent = getpid();
         pid = child_fork();
         if (pid == 0) {

@@ -13,7 +13,7 @@
  * bounded by the stack or by RLIMIT_NOFILE. 0 also when there is nothing of that name. */
 int tree_remove(int dir_fd, const char *name);
 
-/* The same in a child process; done(result) is called from the loop when it has finished: 0 or -errno. done may be
+/* The same in a child process, in a sandbox (host/sandbox.h); done(result) is called from the loop when it has finished: 0 or -errno. done may be
  * NULL (a failure is then logged here). The descriptor is only used during the call. */
 typedef void (*TreeRemoved)(void *userdata, int result);
 int tree_remove_start(Reaper *reaper, int dir_fd, const char *name, TreeRemoved done, void *userdata);
