@@ -301,7 +301,7 @@ def test_a_file_that_cannot_be_removed_stays_alone(fake, bundle):
 def given_long_removal(d, client, bundle):
     """One that is in the middle of it: the pid of its process, which is stopped."""
     c, tree = given_stopped(d, client, bundle)
-    given_files(tree, 20_000)
+    given_files(tree, 6000)
     pending = c.begin("Delete")
     deadline = time.monotonic() + t.TIMEOUT
     while time.monotonic() < deadline:
