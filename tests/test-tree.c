@@ -729,7 +729,7 @@ static void test_a_child_that_is_killed_has_failed(void **state) {
 }
 
 static void test_a_child_that_does_something_else_is_killed_and_that_is_told(void **state) {
-        _cleanup_(safe_closep) int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+        _cleanup_(safe_closep) int log = -EBADF, saved = -EBADF;
         char text[1024] = {};
         World *world = *state;
         Removed d = {};
@@ -743,6 +743,8 @@ static void test_a_child_that_does_something_else_is_killed_and_that_is_told(voi
         given_directory(world, "tree");
         given_plain_file(world, "tree/file");
         fd = given_folder_fd(world);
+        log = memfd_create("log", MFD_CLOEXEC);
+        saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
         assert_true(log >= 0 && saved >= 0);
         assert_true(dup2(log, STDERR_FILENO) >= 0);
         somebody_is_lured = true;

@@ -157,7 +157,7 @@ static int allow_mounting(scmp_filter_ctx filter) {
 
         r = allow(filter, calls_of_mounting, ELEMENTSOF(calls_of_mounting));
         for (size_t i = 0; i < ELEMENTSOF(requests) && r >= 0; i++)
-                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SYS_ioctl, 1, SCMP_A1(SCMP_CMP_EQ, requests[i]));
+                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SYS_ioctl, 1, SCMP_A1(SCMP_CMP_EQ, requests[i], 0));
         return r;
 }
 
