@@ -19,7 +19,7 @@ static Mount sample_mounts[] = {
 static const Mounts sample_rootfs = { .mounts = sample_mounts, .n_mounts = ELEMENTSOF(sample_mounts) };
 
 static const Event sample = {
-        .sequence = UINT64_MAX,
+        .sequence = EVENT_SEQUENCE_MAX,
         .time_usec = 1700000000123456,
         .ns = "k8s.io",
         .container_id = "web",
@@ -195,7 +195,7 @@ static void test_the_head_of_a_record_tells_whose_it_is(void **state) {
         e.topic = EVENT_CREATE;
         record = given_the_record_of(e);
         assert_int_equal(event_head_from_json(record, strlen(record), &head), 0);
-        assert_true(head.sequence == UINT64_MAX);
+        assert_true(head.sequence == EVENT_SEQUENCE_MAX);
         assert_string_equal(head.ns, "k8s.io");
         assert_string_equal(head.container_id, "web");
 
@@ -242,6 +242,8 @@ static void test_a_record_without_a_sound_head_is_refused(void **state) {
                 { OOM_RECORD("-1", "a", "b") "}}", -EINVAL },
                 { OOM_RECORD("", "a", "b") "}}", -EINVAL },
                 { OOM_RECORD("18446744073709551616", "a", "b") "}}", -EINVAL },
+                { OOM_RECORD("9223372036854775807", "a", "b") "}}", 0 },
+                { OOM_RECORD("9223372036854775808", "a", "b") "}}", -EINVAL }, /* none of ours gets that far */
                 { "\xff garbage", -EINVAL },
                 { "}}", -EINVAL },
                 { "", -EINVAL },
@@ -261,7 +263,7 @@ static void test_the_record_is_what_subscribers_are_promised(void **state) {
 
         e.topic = EVENT_EXIT;
         record = given_the_record_of(e);
-        assert_string_equal(record, "{\"sequence\":18446744073709551615,\"topic\":\"/tasks/exit\",\"time\":1700000000123456,"
+        assert_string_equal(record, "{\"sequence\":9223372036854775807,\"topic\":\"/tasks/exit\",\"time\":1700000000123456,"
                                     "\"namespace\":\"k8s.io\",\"container_id\":\"web\",\"data\":{\"id\":\"web\",\"pid\":4294967295,"
                                     "\"exit_status\":137,\"exited_at\":1700000000123455}}");
 }

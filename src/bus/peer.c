@@ -343,7 +343,7 @@ int peer_attach_driver(Connection *c) {
 
 /* ---- the socket ---- */
 
-static int peer_new(Front *f, int fd) {
+int peer_new(Front *f, int fd) {
         _cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
         struct ucred credentials;
         socklen_t size = sizeof(credentials);

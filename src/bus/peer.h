@@ -15,5 +15,8 @@ int peer_listen_fd(Front *f, int fd, const char *path);
 
 void peer_unlisten(Front *f);
 
+/* Takes over a connected socket, also on failure: a peer like those that have come by way of our own. -errno. */
+int peer_new(Front *f, int fd);
+
 /* Answers what a client says to the message bus that it believes to talk to (Hello, AddMatch, BecomeMonitor, ...). */
 int peer_attach_driver(Connection *c);

@@ -235,6 +235,8 @@ static int event_read_field(Event *e, const EventField *f, Json data) {
         return -EINVAL;
 }
 
+#define EVENT_MEMBERS 6
+
 int event_from_json(Json tree, Event *ret) {
         const char *topic;
         Event e = {};
@@ -243,6 +245,11 @@ int event_from_json(Json tree, Event *ret) {
         if (json_get_uint64(tree, "sequence", &e.sequence) <= 0 || json_get_string(tree, "topic", &topic) <= 0 ||
             json_get_uint64(tree, "time", &e.time_usec) <= 0 || json_get_string(tree, "namespace", &e.ns) <= 0 ||
             json_get_string(tree, "container_id", &e.container_id) <= 0)
+                return -EINVAL;
+
+        /* With a member twice, whoever looks at the beginning only would see another event. */
+        if (json_length(tree) != EVENT_MEMBERS || e.sequence > EVENT_SEQUENCE_MAX || !identifier_is_valid(e.ns) ||
+            !identifier_is_valid(e.container_id))
                 return -EINVAL;
 
         e.topic = event_topic_from_string(topic);
@@ -382,7 +389,8 @@ int event_head_from_json(const char *text, size_t size, EventHead *ret) {
         if (!head_from_our_json(text, size, &scan.head) &&
             (json_scan(text, size, head_on_json, &scan, NULL) < 0 || scan.found != HEAD_ALL))
                 return -EINVAL;
-        if (!identifier_is_valid(scan.head.ns) || !identifier_is_valid(scan.head.container_id))
+        if (scan.head.sequence > EVENT_SEQUENCE_MAX || !identifier_is_valid(scan.head.ns) ||
+            !identifier_is_valid(scan.head.container_id))
                 return -EINVAL;
 
         *ret = scan.head;

@@ -26,6 +26,9 @@ typedef enum EventTopic {
         _EVENT_TOPIC_INVALID = -EINVAL,
 } EventTopic;
 
+/* No event ever has a greater number. One that is read must be damaged, and going on from it would leave none. */
+#define EVENT_SEQUENCE_MAX (UINT64_MAX / 2)
+
 /* The strings belong to whoever made the event. Those that a topic does not have are ignored; NULL counts as "". */
 typedef struct Event {
         uint64_t sequence;

@@ -100,7 +100,8 @@ static int eventlog_list(EventLog *log) {
         while ((de = readdir(dir))) {
                 uint64_t first;
 
-                if (strlen(de->d_name) != SEGMENT_NAME_LENGTH || parse_uint64(de->d_name, &first) < 0 || first == 0)
+                if (strlen(de->d_name) != SEGMENT_NAME_LENGTH || parse_uint64(de->d_name, &first) < 0 || first == 0 ||
+                    first > EVENT_SEQUENCE_MAX)
                         continue;
 
                 if (n == allocated) {

@@ -82,19 +82,10 @@ static const char *stat_field(const char *s, unsigned at, unsigned n) {
         return s;
 }
 
-int pid_read_stat(pid_t pid, PidStat *ret) {
-        const char *parent, *flags, *start_time, *exit_code;
-        char line[4096];
+/* Takes the line apart. */
+static int stat_parse(const char *line, PidStat *ret) {
+        const char *parent, *flags, *start_time, *exit_code, *s;
         PidStat st;
-        char *s;
-        int r;
-
-        if (pid <= 0)
-                return -ESRCH;
-
-        r = proc_read_stat_line(pid, line, sizeof(line));
-        if (r < 0)
-                return r;
 
         /* "PID (COMMAND) STATE ...": the command may hold parentheses, spaces and newlines, nothing after it does. */
         s = strrchr(line, ')');
@@ -121,6 +112,17 @@ int pid_read_stat(pid_t pid, PidStat *ret) {
 
         *ret = st;
         return 0;
+}
+
+int pid_read_stat(pid_t pid, PidStat *ret) {
+        char line[4096];
+        int r;
+
+        if (pid <= 0)
+                return -ESRCH;
+
+        r = proc_read_stat_line(pid, line, sizeof(line));
+        return r < 0 ? r : stat_parse(line, ret);
 }
 
 int pid_open(pid_t pid, uint64_t start_time) {
