@@ -15,7 +15,9 @@ FUZZ_TARGET(config) {
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         if (config_load(path, false, &config, &reason) < 0)
                 assert(reason);
-        else
+        else {
                 assert(config.max_runtime_jobs > 0);
+                config_done(&config);
+        }
         return 0;
 }
