@@ -12,7 +12,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <utlist.h>
 
 static int connection_on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -89,9 +88,8 @@ Connection *connection_free(Connection *c) {
         (void) sd_bus_detach_event(c->bus);
         (void) sd_bus_close_unref(c->bus);
 
-        if (c->is_overdue)
-                (void) malloc_trim(0); /* what had waited for it */
-
+        if (c->is_peer)
+                front_trim_soon(c->front); /* what was kept for it */
         DL_DELETE(c->front->connections, c);
         if (c->is_peer)
                 c->front->n_peers--;
@@ -149,7 +147,6 @@ void connection_on_sent(Connection *c, size_t size) {
         if (n < CONNECTION_QUEUE_MAX && bytes < CONNECTION_QUEUE_BYTES_MAX)
                 return;
 
-        c->is_overdue = true;
         log_warning("Peer :1.%u does not read what it is told, %" PRIu64
                     " messages wait for it; closing its connection.",
                     c->number, n);

@@ -30,7 +30,6 @@ struct Connection {
         uid_t uid;                  /* of a peer, by SO_PEERCRED */
         unsigned number;            /* of a peer: its name is ":1.NUMBER" */
         Call *calls;                /* kept messages, to be answered later */
-        bool is_overdue;            /* it is dropped for not reading */
         unsigned n_sent;            /* signals since its queue was empty last ... */
         uint64_t sent_bytes;        /* ... and their size */
         unsigned n_calls;           /* of a peer */

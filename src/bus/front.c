@@ -10,10 +10,12 @@
 #include "util/log.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <utlist.h>
 
 #define RECONNECT_MIN_USEC USEC_PER_SEC
 #define RECONNECT_MAX_USEC (30 * USEC_PER_SEC)
+#define TRIM_USEC (200 * USEC_PER_MSEC)
 #define FLUSH_USEC (200 * USEC_PER_MSEC)
 #define FLUSH_STEP_USEC (5 * USEC_PER_MSEC)
 
@@ -32,7 +34,21 @@ void front_done(Front *f) {
         f->reconnect = sd_event_source_disable_unref(f->reconnect);
         while (f->connections)
                 (void) connection_free(f->connections);
+        f->trim = sd_event_source_disable_unref(f->trim);
         assert(f->n_peers == 0);
+}
+
+static int front_on_trim(sd_event_source *source, uint64_t usec, void *userdata) {
+        Front *f = userdata;
+
+        f->trim = sd_event_source_disable_unref(f->trim);
+        (void) malloc_trim(0);
+        return 0;
+}
+
+void front_trim_soon(Front *f) {
+        if (!f->trim)
+                (void) sd_event_add_time_relative(f->event, &f->trim, CLOCK_MONOTONIC, TRIM_USEC, 0, front_on_trim, f);
 }
 
 /* ---- what the core tells ---- */

@@ -26,6 +26,8 @@ struct Front {
         sd_event_source *reconnect;
         uint64_t reconnect_usec;
 
+        sd_event_source *trim; /* gives back the memory of those who have gone */
+
         int listen_fd;
         sd_event_source *listen_source;
         sd_event_source *listen_pause; /* until descriptors may have come free */
@@ -44,6 +46,9 @@ Observer front_get_observer(Front *f);
 
 /* Connects and listens. ready() is called from the loop, or at once without a message bus. -errno, logged. */
 int front_start(Front *f);
+
+/* Somebody has gone for whom much may have been kept: gives memory back, soon, and once for many of them. */
+void front_trim_soon(Front *f);
 
 /* The message bus has closed its connection: tries again, for ever. */
 void front_on_broker_gone(Front *f);

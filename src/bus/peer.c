@@ -415,6 +415,8 @@ static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t reve
         }
 
         r = peer_new(f, fd);
+        if (r == -ECONNRESET || r == -EPIPE || r == -ENOTCONN)
+                return 0; /* it has gone already: not worth a line, of which it could make any number */
         if (r < 0)
                 log_warning_errno(r, "Failed to set up a connection on %s, closing it: %m", listen_name(f));
         return 0;

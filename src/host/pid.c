@@ -89,7 +89,7 @@ static int stat_parse(const char *line, PidStat *ret) {
 
         /* "PID (COMMAND) STATE ...": the command may hold parentheses, spaces and newlines, nothing after it does. */
         s = strrchr(line, ')');
-        if (!s || s[1] != ' ' || !s[2])
+        if (!s || s[1] != ' ' || !s[2] || s[3] != ' ')
                 return -EBADMSG;
         s += 2;
 
