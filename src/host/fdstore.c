@@ -10,13 +10,13 @@
 #include "host/fdstore.h"
 
 #include "util/log.h"
+#include "util/notify.h"
 #include "util/text.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <systemd/sd-daemon.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -161,7 +161,7 @@ static int bag_tell(const Bag *bag) {
                 bag_name(bag->number, i, name);
                 /* Without FDPOLL=0 it would drop a socket as soon as the other end is closed. */
                 (void) snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
-                r = sd_pid_notify_with_fds(0, false, text, &fds[i], 1);
+                r = notify_send(text, &fds[i], 1);
                 if (r < 0)
                         return r;
         }
@@ -173,7 +173,7 @@ static void bag_untell(const Bag *bag) {
 
         for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
                 bag_name(bag->number, i, name);
-                (void) sd_notifyf(false, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+                (void) notify("FDSTOREREMOVE=1\nFDNAME=%s", name);
         }
 }
 
@@ -646,6 +646,7 @@ void fdstore_foreach(FdStore *s, const char *prefix, void (*found)(void *userdat
 void fdstore_forget_rest(FdStore *s) {
         Bag *bag, *next_bag;
         Entry *e, *next;
+        int r;
 
         DL_FOREACH_SAFE(s->bags, bag, next_bag) {
                 bool changed = bag->in < 0 || bag->out < 0; /* one of its ends was lost */
@@ -661,6 +662,12 @@ void fdstore_forget_rest(FdStore *s) {
                         bag->full = false;
                 bag_collect(s, bag);
         }
+
+        /* The first one is made now, and not with the first container. */
+        if (s->notify && !s->bags && (r = bag_new(s, &bag)) < 0)
+                log_warning_errno(r,
+                                  "Failed to have descriptors kept by the service manager, they will not survive a "
+                                  "crash: %m");
 
         /* Without a service manager it was only for the way from one version of us to the next. */
         if (!s->notify)

@@ -23,7 +23,7 @@ typedef struct FdItem {
         int fd;
 } FdItem;
 
-/* 'notify': a service manager is told of the bags (sd_notify). Without one the store is used only once
+/* 'notify': a service manager is told of the bags. Without one the store is used only once
  * fdstore_enable() was called, before we execute ourselves. */
 int fdstore_new(FdStore **ret, bool notify);
 FdStore *fdstore_free(FdStore *s); /* what is stored stays stored */
