@@ -172,6 +172,8 @@ int process_get_runtime(const Process *p, Runtime *ret, char **ret_log) {
 int process_save(Process *p) {
         int r;
 
+        /* The descriptors first: what is said to run must not be without them after a crash. */
+        process_store(p);
         r = state_save(p);
         p->unsaved = r < 0;
         return r;
@@ -282,6 +284,7 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
 void container_publish(Container *c) {
         c->phase = CONTAINER_LIVE;
         c->registry->n_live++;
+        registry_on_changed(c->registry);
 
         registry_index_process(c->registry, &c->init);
         c->services->observer.container_added(c->services->observer.userdata, c);
@@ -309,6 +312,7 @@ void container_withdraw(Container *c) {
         if (c->phase == CONTAINER_LIVE) {
                 c->services->observer.container_removed(c->services->observer.userdata, c);
                 c->registry->n_live--;
+                registry_on_changed(c->registry);
         }
 
         c->phase = CONTAINER_DELETED;

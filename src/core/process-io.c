@@ -25,7 +25,9 @@ ProcessIo *process_get_io(Process *p) {
 
         p->io = malloc(sizeof(*p->io));
         if (p->io)
-                *p->io = (ProcessIo) { .console = CONSOLE_INIT, .master = -EBADF };
+                *p->io = (ProcessIo) { .console = CONSOLE_INIT,
+                                       .master = -EBADF,
+                                       .rests = { -EBADF, -EBADF, -EBADF } };
         return p->io;
 }
 
@@ -269,6 +271,17 @@ static int process_add_pump(Process *p, size_t i, int *from, int *to, PumpFlags 
                 return r;
         TAKE_FD(*from);
         TAKE_FD(*to);
+
+        if (p->io->rests[i] >= 0) {
+                r = pump_load_rest(p->io->pumps[i], p->io->rests[i]);
+                p->io->rests[i] = safe_close(p->io->rests[i]);
+                if (r < 0)
+                        (void) container_log(
+                                p->container, LOG_WARNING, r,
+                                "Failed to take over what was under way to %s of process %s, it is lost: "
+                                "%m",
+                                stream_names[i], p->id);
+        }
         return 0;
 }
 
@@ -379,6 +392,7 @@ void process_cancel_io(Process *p) {
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
                 if (p->streams[i].kind != STREAM_FD)
                         process_close_stream(&p->streams[i]);
+        process_store(p);
 }
 
 void process_release_child_ends(Process *p) {
@@ -386,34 +400,59 @@ void process_release_child_ends(Process *p) {
                 stream_release_child_end(&p->streams[i]);
 }
 
+/* ---- after a restart ---- */
+
+void process_resume_io(Process *p) {
+        int r = 0;
+
+        if (p->terminal && process_get_terminal(p) >= 0)
+                r = process_begin_terminal(p);
+        for (size_t i = 0; i < ELEMENTSOF(p->streams) && !p->terminal && r >= 0; i++)
+                r = process_begin_stream(p, i);
+        if (r < 0)
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to go on with moving the bytes of process %s: %m", p->id);
+}
+
+/* What was not kept is opened by its name, if the process can be reached that way. */
+static void process_reopen_stream(Process *p, size_t i) {
+        _cleanup_(freep) char *name = process_file_name(p, stream_names[i]);
+        _cleanup_(safe_closep) int dir_fd = -EBADF;
+        Stream *s = &p->streams[i];
+        StreamOptions o;
+        int r;
+
+        if ((s->kind != STREAM_FIFO && s->kind != STREAM_JOURNAL) || p->terminal || p->relay || s->hold >= 0 ||
+            s->from >= 0 || s->to >= 0 || (i == STDIN_FILENO && p->stdin_closed))
+                return;
+
+        dir_fd = process_open_directory(p);
+        o = (StreamOptions) { .uid = (uid_t) -1, .gid = (gid_t) -1, .dir_fd = dir_fd, .name = name };
+        r = stream_reopen(s, &o);
+        if (r < 0 && r != -ENXIO)
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to take back %s of process %s, going on without it: %m", s->uri, p->id);
+}
+
+static bool process_has_lost_io(const Process *p) {
+        bool kept = process_get_terminal(p) >= 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(p->streams) && p->relay; i++)
+                kept = kept || p->streams[i].from >= 0 || p->streams[i].to >= 0;
+        return (p->terminal || p->relay) && !kept;
+}
+
 void process_reopen_io(Process *p) {
-        process_adopt_loggers(p);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
-                _cleanup_(freep) char *name = process_file_name(p, stream_names[i]);
-                _cleanup_(safe_closep) int dir_fd = -EBADF;
-                Stream *s = &p->streams[i];
-                StreamOptions o;
-                int r;
-
-                if ((s->kind != STREAM_FIFO && s->kind != STREAM_JOURNAL) || p->terminal || p->relay ||
-                    (i == STDIN_FILENO && p->stdin_closed))
-                        continue;
-
-                dir_fd = process_open_directory(p);
-                o = (StreamOptions) { .uid = (uid_t) -1, .gid = (gid_t) -1, .dir_fd = dir_fd, .name = name };
-                r = stream_reopen(s, &o);
-                if (r >= 0)
-                        r = process_begin_stream(p, i);
-                if (r < 0 && r != -ENXIO)
-                        (void) container_log(p->container, LOG_WARNING, r,
-                                             "Failed to take back %s of process %s, going on without it: %m", s->uri,
-                                             p->id);
-        }
-
-        if (p->terminal || p->relay)
+        if (process_has_lost_io(p))
                 (void) container_log(p->container, LOG_WARNING, 0,
                                      "The %s of process %s was lost when monoshimd ended.",
                                      p->terminal ? "terminal" : "relay", p->id);
+
+        process_adopt_loggers(p);
+        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+                process_reopen_stream(p, i);
+        process_resume_io(p);
+        process_store(p);
 }
 
 /* ---- the terminal ---- */
@@ -453,6 +492,11 @@ static void process_on_drained(void *userdata) {
         Process *p = userdata;
 
         p->drain = stream_drain_free(p->drain);
+        process_store(p);
+}
+
+static void process_on_hold_closed(void *userdata) {
+        process_store(userdata);
 }
 
 /* All is in the FIFOs now; there it waits for readers. */
@@ -472,6 +516,8 @@ static void process_drain_fifos(Process *p) {
                 stream_close_hold(&p->streams[STDOUT_FILENO]);
                 stream_close_hold(&p->streams[STDERR_FILENO]);
         }
+        if (p->drain)
+                stream_drain_set_on_closed(p->drain, process_on_hold_closed);
 }
 
 void process_on_moved(Process *p) {
@@ -484,11 +530,14 @@ void process_on_moved(Process *p) {
                         io->journals[i] = journal_stream_free(io->journals[i]);
         }
 
-        if (!io->draining || !process_io_is_drained(p))
+        if (!io->draining || !process_io_is_drained(p)) {
+                process_store(p);
                 return;
+        }
 
         io->drain_timer = sd_event_source_disable_unref(io->drain_timer);
         process_drain_fifos(p);
+        process_store(p);
         process_dispatch(p); /* a delete may wait for this */
 }
 
@@ -538,6 +587,7 @@ void process_drain_io(Process *p) {
         }
         if (process_io_is_drained(p))
                 process_drain_fifos(p);
+        process_store(p);
 }
 
 void process_release_io(Process *p) {
@@ -546,6 +596,7 @@ void process_release_io(Process *p) {
                 process_close_stream(&p->streams[i]);
         process_stop_loggers(p);
         process_free_io(p);
+        process_forget_stored(p);
 }
 
 void process_free_io(Process *p) {
@@ -557,6 +608,7 @@ void process_free_io(Process *p) {
 
         sd_event_source_disable_unref(io->drain_timer);
         for (size_t i = 0; i < 3; i++) {
+                safe_close(io->rests[i]);
                 (void) pump_free(io->pumps[i]);
                 (void) journal_stream_free(io->journals[i]);
                 (void) logger_free(io->loggers[i]);

@@ -27,6 +27,7 @@ struct ProcessIo {
         Console console; /* while the runtime runs */
         int master;      /* of the terminal */
         Pump *pumps[3];
+        int rests[3]; /* after a restart: what a former pump had read and not written, in a memfd */
         JournalStream *journals[3];
         Logger *loggers[3];   /* [1]: of stdout, and of stderr if that names the same */
         pid_t logger_pids[3]; /* after a restart, of those that are still to be taken back */
@@ -63,7 +64,8 @@ void process_cancel_io(Process *p);
 /* The process has its ends: ours of them are closed. */
 void process_release_child_ends(Process *p);
 
-/* After a restart, for one that lives: our holds, the journal. A terminal and relays are lost. */
+/* After a restart, for one that lives: goes on with what was taken back, and opens again what was not kept but has a
+ * name: our holds, the journal. A terminal and relays that were not kept are lost. */
 void process_reopen_io(Process *p);
 
 /* The terminal's master, which stays ours; -ENXIO when there is none. */
@@ -97,6 +99,23 @@ ProcessIo *process_get_io(Process *p);
 
 /* A pump or the journal's stream may be done. */
 void process_on_moved(Process *p);
+
+/* ---- over a restart (process-store.c) ---- */
+
+/* Has what we hold for the process kept, as far as it has changed: called after each change. A failure is logged: it
+ * only costs what a crash would. */
+void process_store(Process *p);
+void process_store_for_handover(Process *p); /* with the bytes that are under way: we are about to execute ourselves */
+void process_forget_stored(Process *p);
+
+/* After a restart: its streams and its terminal are what they were, as far as they were kept. */
+void process_take_stored(Process *p);
+
+/* The process is gone; if the kernel says how it ended, by the pidfd that was kept, it has exited so: true. */
+bool process_take_stored_exit(Process *p);
+
+/* Goes on with moving bytes between what was taken back. */
+void process_resume_io(Process *p);
 
 /* ---- loggers (process-logger.c) ---- */
 

@@ -182,6 +182,11 @@ void process_adopt_loggers(Process *p) {
                                 p->container, LOG_WARNING, r,
                                 "Failed to take back the logger %s of process %s, going on without it: %m",
                                 p->streams[i].uri, p->id);
+                if (r < 0) {
+                        process_discard(p, i);
+                        if (i == 1 && logger_has_both(p))
+                                process_discard(p, 2);
+                }
         }
 }
 

@@ -21,6 +21,7 @@ void process_init(Process *p, Container *c, char *id) {
                 .state = PROCESS_CREATED,
                 .io_uid = (uid_t) -1,
                 .io_gid = (gid_t) -1,
+                .pidfd = -EBADF,
                 .streams = { STREAM_INIT, STREAM_INIT, STREAM_INIT },
         };
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
@@ -33,6 +34,7 @@ void process_done(Process *p) {
 
         process_unwatch(p);
         process_free_io(p);
+        safe_close(p->pidfd);
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
                 stream_done(&p->streams[i]);
         free(p->last_event);
@@ -95,17 +97,25 @@ static void process_on_adopted_exited(void *userdata, int wait_status, uint64_t 
         container_on_exited(p->container, p, status, when_usec);
 }
 
+/* So it is after we have executed ourselves. */
+static bool process_is_own_child(pid_t pid, uint64_t start_time) {
+        PidStat stat;
+
+        return pid_read_stat(pid, &stat) >= 0 && stat.parent == getpid() && stat.start_time == start_time;
+}
+
 int process_watch(Process *p, pid_t pid, uint64_t start_time, bool adopted) {
         const Services *s = p->container->services;
         int r;
 
-        if (adopted)
+        if (adopted && !process_is_own_child(pid, start_time))
                 r = pid_watch_new(&p->watch, s->event, PRIORITY_EXIT, pid, start_time, process_on_adopted_exited, p);
         else
                 r = reaper_watch(s->reaper, pid, process_on_reaped, p);
         if (r < 0)
                 return r;
 
+        p->pidfd = safe_close(p->pidfd);
         p->pid = pid;
         p->start_time = start_time;
         p->watched = true;

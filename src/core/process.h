@@ -58,6 +58,8 @@ struct Process {
         Stream streams[3];
         StreamDrain *drain;
         ProcessIo *io; /* what moves bytes for it, if anything does */
+        unsigned stored; /* which of its descriptors are in the store, see process-store.c */
+        int pidfd;       /* of before a restart, until it is known whether it still lives */
 
         Operation *operation; /* the one that runs */
         Operation *queue;     /* those that wait */

@@ -186,8 +186,10 @@ void registry_remove(Registry *r, Container *c) {
         c->ns = NULL;
         c->registry = NULL;
 
-        if (!r->containers)
+        if (!r->containers) {
                 registry_trim_soon(r);
+                registry_on_changed(r);
+        }
 }
 
 Process *registry_get_process(Registry *r, pid_t pid) {
@@ -316,19 +318,31 @@ void registry_retry_save(Registry *r) {
                         e, "Failed to arrange for writing the state again, it is written at the next change: %m");
 }
 
+static bool registry_has_operations(const Registry *r) {
+        REGISTRY_FOREACH(c, r) {
+                if (c->init.operation || c->n_exec_starts > 0)
+                        return true;
+                CONTAINER_FOREACH_EXEC(p, c)
+                        if (p->operation)
+                                return true;
+        }
+        return false;
+}
+
+bool registry_is_quiet(const Registry *r) {
+        return job_pool_n_jobs(r->services->pool) == 0 && !registry_has_operations(r);
+}
+
+void registry_on_changed(Registry *r) {
+        if (r->changed)
+                r->changed(r->changed_userdata);
+}
+
 void registry_check_idle(Registry *r) {
         void (*idle)(void *) = r->idle;
 
-        if (!r->stopping || !idle)
+        if (!r->stopping || !idle || registry_has_operations(r))
                 return;
-
-        REGISTRY_FOREACH(c, r) {
-                if (c->init.operation || c->n_exec_starts > 0)
-                        return;
-                CONTAINER_FOREACH_EXEC(p, c)
-                        if (p->operation)
-                                return;
-        }
 
         r->idle = NULL;
         idle(r->idle_userdata);

@@ -29,6 +29,8 @@ struct Registry {
         sd_event_source *retry;       /* writes again what could not be written */
         void (*idle)(void *userdata); /* stopping: no operation is left */
         void *idle_userdata;
+        void (*changed)(void *userdata); /* the number of containers has; set by the daemon, may be NULL */
+        void *changed_userdata;
 };
 
 void registry_init(Registry *r, const Services *services);
@@ -62,6 +64,12 @@ bool registry_is_last_of_namespace(const Container *c);
 
 /* Sees to it that process_save() is tried again later. */
 void registry_retry_save(Registry *r);
+
+/* Nothing is under way: no operation runs or waits, no runtime, no exit that is still to be told. */
+bool registry_is_quiet(const Registry *r);
+
+/* To be called when a container has come or gone. */
+void registry_on_changed(Registry *r);
 
 /* No more operations are accepted; idle() is called (perhaps at once) when none is running. */
 void registry_stop(Registry *r, void (*idle)(void *userdata), void *userdata);

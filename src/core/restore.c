@@ -331,16 +331,26 @@ static void drop_deleted(Container *c) {
         (void) container_free(c);
 }
 
+/* Its exit has been told, but its output was not read to the end. */
+static void resume_stopped(Process *p) {
+        process_resume_io(p);
+        process_drain_io(p);
+}
+
 /* An exec'd process of a container that lives. */
 static void adopt_exec(Process *p) {
         int r;
 
         p->published = true;
+        if (p->state == PROCESS_STOPPED)
+                resume_stopped(p);
         if (p->state != PROCESS_RUNNING)
                 return;
         p->container->n_execs_alive++;
-        if (p->exited) /* seen, but not told yet */
+        if (p->exited) { /* seen, but not told yet */
+                process_resume_io(p);
                 return;
+        }
 
         r = p->pid > 1 && p->start_time > 0 ? process_watch(p, p->pid, p->start_time, true) : -ESRCH;
         if (r >= 0) {
@@ -348,6 +358,9 @@ static void adopt_exec(Process *p) {
                 registry_index_process(p->container->registry, p);
                 return;
         }
+        process_resume_io(p);
+        if (r == -ESRCH && process_take_stored_exit(p))
+                return;
 
         (void) container_log(p->container, LOG_WARNING, r == -ESRCH ? 0 : r,
                              r == -ESRCH ? "Process %s ended while monoshimd was away; how, is not known."
@@ -424,6 +437,21 @@ static int adopt(Restore *restore, Container *c) {
         return 0;
 }
 
+/* Its exit was seen, or is known from the kernel, but not told yet: it is now. */
+static void take_back_exited(Restore *restore, Container *c) {
+        restore->n_stopped++;
+        process_resume_io(&c->init);
+        take_back_execs(c);
+        container_publish(c);
+        container_dispatch(c);
+}
+
+static void take_descriptors(Container *c) {
+        process_take_stored(&c->init);
+        CONTAINER_FOREACH_EXEC(p, c)
+                process_take_stored(p);
+}
+
 static void take_back(Restore *restore, Finding *f) {
         Container *c = f->container;
         Process *p = &c->init;
@@ -433,6 +461,10 @@ static void take_back(Restore *restore, Finding *f) {
                 clean_dead(restore, c, "the machine was rebooted since");
                 return;
         }
+
+        take_descriptors(c);
+        if (p->state == PROCESS_STOPPED)
+                resume_stopped(p);
         if (p->state == PROCESS_STOPPED || p->state == PROCESS_CREATED_CHECKPOINT) {
                 restore->n_stopped++;
                 take_back_execs(c);
@@ -444,16 +476,14 @@ static void take_back(Restore *restore, Finding *f) {
         }
 
         if (p->exited) {
-                /* Seen, but not told yet: it is now. */
-                restore->n_stopped++;
-                take_back_execs(c);
-                container_publish(c);
-                container_dispatch(c);
+                take_back_exited(restore, c);
                 return;
         }
 
         r = p->pid > 1 && p->start_time > 0 ? adopt(restore, c) : -ESRCH;
-        if (r == -ESRCH)
+        if (r == -ESRCH && process_take_stored_exit(p))
+                take_back_exited(restore, c);
+        else if (r == -ESRCH)
                 clean_dead(restore, c, "its process exited while monoshimd was away");
         else if (r < 0) {
                 (void) container_log(c, LOG_ERR, r,
@@ -577,6 +607,7 @@ int restore_all(Registry *registry) {
                 crash_point("restore-acted");
                 free(f->reason);
         }
+        fdstore_forget_rest(registry->services->store);
 
         if (restore.n_findings > 0)
                 log_info(

@@ -7,6 +7,7 @@
 #include "core/event.h"
 #include "core/eventlog.h"
 #include "core/subscription.h"
+#include "host/fdstore.h"
 #include "host/job.h"
 #include "host/limits.h"
 #include "host/oom.h"
@@ -46,6 +47,7 @@ typedef struct Services {
         EventLog *log;
         SubscriptionSet *subscriptions;
         OomWatcher *oom;
+        FdStore *store; /* descriptors that outlive us */
         Observer observer;
         sd_id128_t boot_id;
 

@@ -530,3 +530,7 @@ JournalStream *journal_stream_free(JournalStream *s) {
 bool journal_stream_is_done(const JournalStream *s) {
         return s->is_done;
 }
+
+int journal_stream_get_fd(const JournalStream *s) {
+        return s->fd;
+}

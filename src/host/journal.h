@@ -39,6 +39,8 @@ int journal_check(void);
 int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, int fd, const JournalFields *f,
                        void (*done)(void *userdata), void *userdata);
 
+int journal_stream_get_fd(const JournalStream *s); /* stays the stream's */
+
 /* Whoever may still write is not waited for any more: what is there now is sent, a last line without a newline
  * included, then done() is called. If journald takes nothing, of anybody, for a second, the rest is given up with a
  * warning. */

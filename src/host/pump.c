@@ -12,9 +12,11 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <termios.h>
 
 /* One read of a terminal brings 4095 bytes at most; what brings less than this has left little behind. */
@@ -57,6 +59,7 @@ struct Pump {
         char *rest; /* read, but not yet written */
         size_t rest_offset, rest_size;
         uint64_t n_bytes;
+        size_t n_room;         /* what is read at once */
         uint64_t n_left;       /* what may still be read: no end to it before pump_finish() */
         uint64_t absence_usec; /* until the next look whether somebody has opened the terminal */
         unsigned n_settle;
@@ -204,9 +207,25 @@ static PumpState pump_end_input(Pump *p) {
 
 /* ---- reading ---- */
 
+/* What has been read from a terminal is in nobody's hands but ours until it is written, and lost if we are killed
+ * meanwhile: so no more is read than there is room for. An empty FIFO takes a whole turn, and one that can be written
+ * to takes PIPE_BUF bytes at least; where others write into it too, the rest has to be kept for once. */
+static bool pump_has_room(Pump *p) {
+        int unread;
+
+        if (!(p->flags & PUMP_FROM_TERMINAL) || p->error < 0)
+                return true;
+        p->n_room = sizeof(scratch);
+        if (ioctl(p->to, FIONREAD, &unread) < 0 || unread == 0)
+                return true;
+
+        p->n_room = PIPE_BUF;
+        return fd_has(p->to, POLLOUT);
+}
+
 /* Reads into the scratch buffer. Returns the number of bytes, 0 at the end, -errno. */
 static ssize_t pump_read(Pump *p) {
-        size_t size = p->n_left < sizeof(scratch) ? (size_t) p->n_left : sizeof(scratch), n = 0;
+        size_t size = p->n_left < p->n_room ? (size_t) p->n_left : p->n_room, n = 0;
 
         while (n < size) {
                 ssize_t l = read(p->from, scratch + n, size - n);
@@ -243,6 +262,9 @@ static PumpState pump_state_without_input(Pump *p, int error) {
 
 static PumpState pump_copy(Pump *p) {
         ssize_t n;
+
+        if (!pump_has_room(p))
+                return PUMP_STUCK;
 
         n = pump_read(p);
         if (n <= 0)
@@ -473,6 +495,7 @@ int pump_new(Pump **ret, sd_event *event, int64_t priority, int from, int to, Pu
                 .done = done,
                 .userdata = userdata,
                 .n_left = UINT64_MAX,
+                .n_room = sizeof(scratch),
                 .absence_usec = ABSENCE_USEC_MIN,
                 .last = '\n',
         };
@@ -523,6 +546,46 @@ Pump *pump_free(Pump *p) {
         free(p->name);
         sd_event_unref(p->event);
         return mfree(p);
+}
+
+void pump_get_fds(const Pump *p, int *ret_from, int *ret_to) {
+        *ret_from = p->from;
+        *ret_to = p->to;
+}
+
+int pump_save_rest(const Pump *p) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int r;
+
+        if (!p->rest)
+                return -ENODATA;
+
+        fd = memfd_create("rest", MFD_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = file_write_all(fd, p->rest + p->rest_offset, p->rest_size - p->rest_offset);
+        return r < 0 ? r : TAKE_FD(fd);
+}
+
+int pump_load_rest(Pump *p, int fd) {
+        char *rest;
+        size_t size;
+        int r;
+
+        r = file_read_fd(fd, PUMP_BUFFER_SIZE, &rest, &size);
+        if (r < 0)
+                return r;
+
+        free(p->rest);
+        p->rest = rest;
+        p->rest_offset = 0;
+        p->rest_size = size;
+        if (size == 0) {
+                pump_drop_rest(p);
+                return 0;
+        }
+        p->last = rest[size - 1];
+        return source_enable(p->output, true);
 }
 
 uint64_t pump_n_bytes(const Pump *p) {

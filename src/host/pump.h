@@ -50,4 +50,11 @@ DEFINE_CLEANUP(Pump *, pump_free);
 
 bool pump_is_done(const Pump *pump); /* done() has been, or is being, called */
 
+void pump_get_fds(const Pump *pump, int *ret_from, int *ret_to); /* they stay the pump's */
+
+/* A memfd (the caller's) of what has been read and not been written, because the other side does not take it;
+ * -ENODATA when there is none, -errno. And into a new pump, before its first turn. */
+int pump_save_rest(const Pump *pump);
+int pump_load_rest(Pump *pump, int fd);
+
 uint64_t pump_n_bytes(const Pump *pump); /* written so far, for tests */

@@ -17,6 +17,7 @@ typedef struct DrainStream {
 
 struct StreamDrain {
         void (*drained)(void *userdata);
+        void (*closed)(void *userdata);
         void *userdata;
         sd_event_source *timer;
         uint64_t interval_usec;
@@ -27,7 +28,7 @@ struct StreamDrain {
 /* Closes what has been read to its end. 1: there is something left and it has become less, 0: it has not, -ENODATA: there
  * is nothing left. */
 static int drain_look(StreamDrain *d) {
-        bool left = false, progress = false;
+        bool left = false, progress = false, closed = false;
 
         for (size_t i = 0; i < d->n_streams; i++) {
                 DrainStream *s = &d->streams[i];
@@ -35,6 +36,7 @@ static int drain_look(StreamDrain *d) {
 
                 if (unread == 0) {
                         s->read = sd_event_source_disable_unref(s->read);
+                        closed = closed || s->stream->hold >= 0;
                         if (s->stream->output)
                                 stream_close_hold(s->stream);
                 } else
@@ -43,7 +45,13 @@ static int drain_look(StreamDrain *d) {
                         progress = true;
                 s->unread = unread;
         }
+        if (closed && left && d->closed)
+                d->closed(d->userdata);
         return left ? progress : -ENODATA;
+}
+
+void stream_drain_set_on_closed(StreamDrain *d, void (*closed)(void *userdata)) {
+        d->closed = closed;
 }
 
 static int drain_arm(StreamDrain *d) {

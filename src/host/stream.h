@@ -103,5 +103,7 @@ typedef struct StreamDrain StreamDrain;
  * drain; drained() is called once all holds are closed (it may free the drain); never from within this call. */
 int stream_drain_new(StreamDrain **ret, sd_event *event, Stream *streams, size_t n_streams,
                      void (*drained)(void *userdata), void *userdata);
+/* closed() is called whenever some, but not all, holds have been closed; it may not free the drain. */
+void stream_drain_set_on_closed(StreamDrain *drain, void (*closed)(void *userdata));
 StreamDrain *stream_drain_free(StreamDrain *drain); /* stops looking; the holds stay as they are */
 DEFINE_CLEANUP(StreamDrain *, stream_drain_free);

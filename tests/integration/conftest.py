@@ -125,6 +125,8 @@ def clean_up(daemons):
         if d.pid is not None and t.nursery().status(d.pid) is None:
             os.kill(d.pid, signal.SIGKILL)
             d.wait()
+        d.manager.close()
+        d.manager.forget()
     for pid in t.descendants(t.nursery().pid):
         if not t.command_line(pid).startswith("dbus-daemon"):
             for sig in (signal.SIGKILL, signal.SIGCONT):

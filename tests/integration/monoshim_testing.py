@@ -268,17 +268,18 @@ class Nursery:
         self._socket = ours
         self._lock = threading.Lock()
 
-    def _request(self, **message):
+    def _request(self, fds=(), **message):
         with self._lock:
-            self._socket.send(json.dumps(message).encode())
+            socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
             reply = json.loads(self._socket.recv(1 << 16))
         if "error" in reply:
             raise OSError(reply["error"], os.strerror(reply["error"]), message.get("argv", [None])[0])
         return reply["value"]
 
-    def spawn(self, argv, env, log, cwd="/", umask=None):
-        """Starts a program with stdin /dev/null, and stdout and stderr appended to the file 'log'. Returns the pid."""
-        return self._request(op="spawn", argv=argv, env=env, log=log, cwd=cwd, umask=umask)
+    def spawn(self, argv, env, log, cwd="/", umask=None, fds=()):
+        """Starts a program with stdin /dev/null, and stdout and stderr appended to the file 'log'. Returns the pid. It gets
+        'fds' as systemd hands them over, with LISTEN_FDS and LISTEN_PID."""
+        return self._request(fds, op="spawn", argv=argv, env=env, log=log, cwd=cwd, umask=umask)
 
     def status(self, pid):
         """The wait status of a process started here, or None while it lives."""
@@ -320,10 +321,11 @@ class Nursery:
             self._reap(statuses)
             if control not in ready:
                 continue
-            data = control.recv(1 << 16)
+            data, fds, _, _ = socket.recv_fds(control, 1 << 16, 253)
             if not data:
                 break
             message = json.loads(data)
+            message["fds"] = fds
             try:
                 if message["op"] == "spawn":
                     pid = self._spawn(message)
@@ -333,6 +335,8 @@ class Nursery:
                     reply = {"value": statuses.get(message["pid"])}
             except OSError as e:
                 reply = {"error": e.errno or errno.EIO}
+            for fd in fds:
+                os.close(fd)
             control.send(json.dumps(reply).encode())
         # The tests are over, one way or another: leave nothing behind.
         for _ in range(1000):
@@ -365,6 +369,13 @@ class Nursery:
                     os.dup2(null, 0)
                     os.dup2(log, 1)
                     os.dup2(log, 2)
+                    if message["fds"]:
+                        # As systemd does it: from 3 on, without a gap.
+                        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 600) for fd in message["fds"]]
+                        error_w = fcntl.fcntl(error_w, fcntl.F_DUPFD_CLOEXEC, 600)
+                        for i, fd in enumerate(high):
+                            os.dup2(fd, 3 + i)
+                        message["env"].update(LISTEN_FDS=str(len(high)), LISTEN_PID=str(os.getpid()))
                     os.execvpe(message["argv"][0], message["argv"], message["env"])
                 except OSError as e:
                     os.write(error_w, struct.pack("i", e.errno))
@@ -1138,11 +1149,74 @@ class Control:
             os.unlink(os.path.join(self.directory, "invocations"))
 
 
+class ServiceManager:
+    """What a service sees of systemd: a socket to notify, and a store of descriptors, which come back at its next start.
+    With keeps=False nothing is kept, as with FileDescriptorStoreMax=0."""
+
+    def __init__(self, path, keeps):
+        self.path = path
+        self.keeps = keeps
+        self.messages = []  # lines
+        self.store = []  # (name, descriptor), the newest first, as systemd has it
+        self.cond = threading.Condition()
+        self._socket = None
+
+    def open(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.bind(self.path)
+        self.messages = []
+        self._thread = threading.Thread(target=self._run, args=(self._socket,), daemon=True)
+        self._thread.start()
+
+    def close(self):
+        """The service has ended: what it has still said counts."""
+        if self._socket:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+                s.connect(self.path)
+                s.send(b"END")
+            self._thread.join(TIMEOUT)
+            self._socket.close()
+            self._socket = None
+
+    def _run(self, sock):
+        while True:
+            data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 16, socket.MSG_CMSG_CLOEXEC)
+            if data == b"END":
+                return
+            lines = data.decode().split("\n")
+            fields = dict(line.split("=", 1) for line in lines)
+            with self.cond:
+                if fields.get("FDSTOREREMOVE") == "1":
+                    for name, fd in [i for i in self.store if i[0] == fields["FDNAME"]]:
+                        os.close(fd)
+                        self.store.remove((name, fd))
+                if fields.get("FDSTORE") == "1" and self.keeps:
+                    assert fields["FDPOLL"] == "0"
+                    self.store[:0] = [(fields["FDNAME"], fd) for fd in fds]
+                    fds = []
+                self.messages += lines
+                self.cond.notify_all()
+            for fd in fds:
+                os.close(fd)
+
+    def wait_for(self, line, timeout):
+        with self.cond:
+            return self.cond.wait_for(lambda: line in self.messages, timeout)
+
+    def forget(self):
+        for _, fd in self.store:
+            os.close(fd)
+        self.store = []
+
+
 class Daemon:
-    """One monoshimd with directories of its own, which survive its restarts."""
+    """One monoshimd with directories of its own, which survive its restarts. With keeps=True a service manager keeps
+    descriptors for it over them. 'sockets' are (name, socket) that it is given to listen on."""
 
     def __init__(self, directory, runtime="runc", bus="none", config=None, arguments=(), environment=None, runtime_root=None,
-                 wrapper=()):
+                 wrapper=(), keeps=False, sockets=()):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         os.chmod(self.directory, 0o755)
@@ -1159,7 +1233,8 @@ class Daemon:
         self.environment = dict(environment or {})
         self.wrapper = list(wrapper)
         self.pid = None
-        self.notifications = []
+        self.manager = ServiceManager(os.path.join(self.directory, "notify"), keeps)
+        self.sockets = list(sockets)
         self.clients = []
         self.base_fds = None
         self.configure(**(config or {}))
@@ -1178,28 +1253,24 @@ class Daemon:
     def start(self, timeout=None, wait=True):
         """Starts it and waits for READY=1, or for its end."""
         assert self.pid is None
-        notify = os.path.join(self.directory, "notify")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(notify)
-        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._notify.bind(notify)
-        self.notifications = []
+        self.manager.open()
         environment = {k: v for k, v in os.environ.items()
                        if k in ("PATH", "HOME", "TMPDIR", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
                                 "LLVM_PROFILE_FILE", "GCOV_PREFIX")}
-        environment.update(NOTIFY_SOCKET=notify, FAKE_RUNTIME_CONTROL=self.control.directory)
+        environment.update(NOTIFY_SOCKET=self.manager.path, FAKE_RUNTIME_CONTROL=self.control.directory)
         environment.update(self.environment)
-        self.pid = nursery().spawn(self.command(), environment, self.log)
+        handed = [(name, s.fileno()) for name, s in self.sockets] + self.manager.store
+        if handed:
+            environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in handed)
+        self.pid = nursery().spawn(self.command(), environment, self.log, fds=[fd for _, fd in handed])
         if wait:
             self.wait_ready(timeout)
         return self
 
     def wait_ready(self, timeout=None):
         deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
-        while "READY=1" not in self.notifications:
-            if select.select([self._notify], [], [], 0.02)[0]:
-                self._take_notification()
-            elif nursery().status(self.pid) is not None:
+        while not self.manager.wait_for("READY=1", 0.02):
+            if nursery().status(self.pid) is not None:
                 status = os.waitstatus_to_exitcode(nursery().status(self.pid))
                 self.pid = None
                 raise AssertionError("monoshimd ended with %d before READY=1:\n%s" % (status, self.log_tail()))
@@ -1211,11 +1282,9 @@ class Daemon:
             self.base_fds = self.fds()
             time.sleep(0.01)
 
-    def _take_notification(self):
-        data, ancillary, _, _ = self._notify.recvmsg(65536, socket.CMSG_SPACE(253 * 4))
-        for fd in FileDescriptor.from_ancdata(ancillary):
-            fd.close()
-        self.notifications += data.decode().split("\n")
+    @property
+    def notifications(self):
+        return self.manager.messages
 
     def disconnect(self):
         for c in self.clients:
@@ -1226,7 +1295,7 @@ class Daemon:
         status = nursery().wait(self.pid, timeout)
         self.pid = None
         self.disconnect()
-        self._notify.close()
+        self.manager.close()
         return status
 
     def stop(self, timeout=None):
