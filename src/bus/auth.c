@@ -252,6 +252,7 @@ static int auth_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_
         if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
                 return 0;
 
+        c->front->n_calls_seen++;
         if (c->is_peer)
                 return auth_uid_is_allowed(c->uid) ? 0 : auth_deny(m);
 

@@ -19,7 +19,7 @@
 #define FLUSH_USEC (200 * USEC_PER_MSEC)
 #define FLUSH_STEP_USEC (5 * USEC_PER_MSEC)
 
-void front_init(Front *f, Registry *registry, sd_event *event, const FrontSettings *settings) {
+void front_init(Front *f, Registry *registry, sd_event *event, FrontSettings *settings) {
         *f = (Front) {
                 .registry = registry,
                 .event = event,
@@ -250,6 +250,40 @@ static int front_connect(Front *f) {
         return sd_bus_request_name_async(bus, NULL, BUS_NAME, 0, front_on_name_requested, f);
 }
 
+static void front_on_left(Front *f) {
+        void (*left)(void *) = f->left;
+
+        f->left = NULL;
+        if (left)
+                left(f->left_userdata);
+}
+
+static int front_on_name_released(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        front_on_left(userdata);
+        return 0;
+}
+
+void front_leave_bus(Front *f, void (*left)(void *userdata), void *userdata) {
+        f->left = left;
+        f->left_userdata = userdata;
+        if (!f->broker || !f->name_acquired ||
+            sd_bus_release_name_async(f->broker->bus, NULL, BUS_NAME, front_on_name_released, f) < 0)
+                front_on_left(f);
+}
+
+void front_return_to_bus(Front *f) {
+        int r;
+
+        if (!f->broker)
+                return; /* who is reconnecting asks for the name anyway */
+
+        r = sd_bus_request_name_async(f->broker->bus, NULL, BUS_NAME, 0, front_on_name_requested, f);
+        if (r < 0) {
+                log_warning_errno(r, "Failed to ask for our name on the bus again, connecting anew: %m");
+                connection_drop(f->broker);
+        }
+}
+
 static int front_on_reconnect(sd_event_source *source, uint64_t usec, void *userdata) {
         Front *f = userdata;
         int r;
@@ -271,6 +305,7 @@ void front_on_broker_gone(Front *f) {
         int r;
 
         f->name_acquired = false;
+        front_on_left(f);
 
         if (f->ready) {
                 log_error("The message bus has closed our connection before we had our name there.");
@@ -295,11 +330,13 @@ int front_start(Front *f) {
         bool has_bus = !streq(f->settings->bus, "none");
         int r;
 
-        if (f->settings->listen_path) {
+        r = 0;
+        if (f->settings->listen_fd >= 0)
+                r = peer_listen_fd(f, TAKE_FD(f->settings->listen_fd), NULL);
+        else if (f->settings->listen_path)
                 r = peer_listen(f, f->settings->listen_path);
-                if (r < 0)
-                        return r;
-        }
+        if (r < 0)
+                return r;
 
         if (!has_bus) {
                 front_set_ready(f);

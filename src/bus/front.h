@@ -9,12 +9,13 @@
 typedef struct FrontSettings {
         const char *bus;         /* "system", "user", "none", or a D-Bus address */
         const char *listen_path; /* of our own socket, or NULL */
+        int listen_fd;           /* one that listens already, which counts instead; front_start() takes it; negative for none */
 } FrontSettings;
 
 struct Front {
         Registry *registry;
         sd_event *event;
-        const FrontSettings *settings;
+        FrontSettings *settings;
 
         Connection *connections;
         unsigned n_peers;
@@ -33,12 +34,16 @@ struct Front {
         sd_event_source *listen_pause; /* until descriptors may have come free */
         char *listen_path;             /* to be unlinked at the end */
 
+        uint64_t n_calls_seen; /* of all clients, so that somebody can tell whether there were any */
+        void (*left)(void *userdata);
+        void *left_userdata;
+
         int (*reload)(void *userdata, Failure *failure); /* Manager.Reload */
         void (*ready)(void *userdata);                   /* the name is ours and the socket listens; called once */
         void *userdata;
 };
 
-void front_init(Front *f, Registry *registry, sd_event *event, const FrontSettings *settings);
+void front_init(Front *f, Registry *registry, sd_event *event, FrontSettings *settings);
 void front_done(Front *f);
 
 /* What the core tells goes here. Usable before front_start(). */
@@ -49,6 +54,10 @@ int front_start(Front *f);
 
 /* Somebody has gone for whom much may have been kept: gives memory back, soon, and once for many of them. */
 void front_trim_soon(Front *f);
+/* Gives our name on the message bus up, if we have it. left() is called once all that was sent to the name before has
+ * been read; front_return_to_bus() takes it back. */
+void front_leave_bus(Front *f, void (*left)(void *userdata), void *userdata);
+void front_return_to_bus(Front *f);
 
 /* The message bus has closed its connection: tries again, for ever. */
 void front_on_broker_gone(Front *f);

@@ -15,14 +15,22 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 
 /* How long runtime commands that are under way may take to finish once we are told to end. */
 #define STOP_USEC (10 * USEC_PER_SEC)
 
+/* How long one that was activated on demand waits for more to do, where the configuration says nothing. */
+#define IDLE_TIMEOUT_USEC (60 * USEC_PER_SEC)
+
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_USEC (20 * USEC_PER_MSEC)
+
+static void daemon_on_changed(void *userdata) {
+        Daemon *d = userdata;
+
+        service_on_changed(&d->service);
+}
 
 int daemon_init(Daemon *d, const Options *options) {
         int r;
@@ -32,7 +40,8 @@ int daemon_init(Daemon *d, const Options *options) {
                 .state_fd = -EBADF,
                 .root_fd = -EBADF,
                 .console_fd = -EBADF,
-                .front_settings = { .bus = options->bus, .listen_path = options->listen_path },
+                .inheritance = INHERITANCE_INIT,
+                .front_settings = { .bus = options->bus, .listen_path = options->listen_path, .listen_fd = -EBADF },
         };
         config_init(&d->config);
 
@@ -42,15 +51,22 @@ int daemon_init(Daemon *d, const Options *options) {
 
         registry_init(&d->registry, &d->services);
         front_init(&d->front, &d->registry, d->event, &d->front_settings);
+        service_init(&d->service, d->event, &d->registry, &d->front);
+        d->registry.changed = daemon_on_changed;
+        d->registry.changed_userdata = d;
         return 0;
 }
 
 void daemon_done(Daemon *d) {
+        d->registry.changed = NULL;
+        service_done(&d->service);
+        inheritance_done(&d->inheritance);
         front_done(&d->front);
         registry_done(&d->registry);
         d->subscriptions = subscriptions_free(d->subscriptions);
         d->log = eventlog_free(d->log);
         d->oom = oom_watcher_free(d->oom);
+        d->store = fdstore_free(d->store);
         d->pool = job_pool_free(d->pool);
         d->reaper = reaper_free(d->reaper);
         d->console_fd = safe_close(d->console_fd);
@@ -84,10 +100,19 @@ static int daemon_on_terminate(sd_event_source *source, const struct signalfd_si
 
         log_info("Told to end by signal %u; containers keep running.", si->ssi_signo);
         d->stopping = true;
-        (void) sd_notify(false, "STOPPING=1\nSTATUS=Waiting for runtime commands to finish.");
+        service_on_stopping(&d->service);
         (void) sd_event_add_time_relative(d->event, NULL, CLOCK_MONOTONIC, STOP_USEC, 0, daemon_on_stop_overdue, d);
         registry_stop(&d->registry, daemon_on_idle, d);
         return 0;
+}
+
+/* Only who can be started again by the next call may end for want of any. */
+static void daemon_set_idle_timeout(Daemon *d) {
+        uint64_t usec = d->config.idle_timeout_usec;
+
+        if (usec == IDLE_TIMEOUT_UNSET)
+                usec = d->is_activated ? IDLE_TIMEOUT_USEC : USEC_INFINITY;
+        service_set_idle_timeout(&d->service, usec);
 }
 
 static int daemon_reload(void *userdata, Failure *failure) {
@@ -104,6 +129,7 @@ static int daemon_reload(void *userdata, Failure *failure) {
         config_done(&d->config);
         d->config = config;
         job_pool_set_max(d->pool, config.max_runtime_jobs);
+        daemon_set_idle_timeout(d);
         log_info("Configuration read from %s.", d->options->config_path);
         return 0;
 }
@@ -221,6 +247,13 @@ static int daemon_open_services(Daemon *d) {
         if (r < 0)
                 return log_error_errno(r, "Failed to watch for out-of-memory kills: %m");
 
+        r = fdstore_new(&d->store, d->service.notify);
+        if (r < 0)
+                return log_error_errno(r, "Failed to set up the store of descriptors: %m");
+        r = inherit(&d->inheritance, d->store);
+        if (r < 0)
+                return r;
+
         d->services = (Services) {
                 .event = d->event,
                 .reaper = d->reaper,
@@ -228,6 +261,7 @@ static int daemon_open_services(Daemon *d) {
                 .log = d->log,
                 .subscriptions = d->subscriptions,
                 .oom = d->oom,
+                .store = d->store,
                 .observer = front_get_observer(&d->front),
                 .state_fd = d->state_fd,
                 .root_fd = d->root_fd,
@@ -252,7 +286,8 @@ static void daemon_on_ready(void *userdata) {
         log_info("monoshimd %s is ready: %u containers, runtime %s, state in %s.", PACKAGE_VERSION,
                  d->registry.n_live, d->options->runtime, d->options->state_directory);
         crash_point("daemon-before-ready");
-        (void) sd_notifyf(false, "READY=1\nSTATUS=Watching over containers, %u at the start.", d->registry.n_live);
+        service_on_ready(&d->service);
+        daemon_set_idle_timeout(d);
 }
 
 int daemon_startup(Daemon *d) {
@@ -280,6 +315,8 @@ int daemon_startup(Daemon *d) {
         d->front.reload = daemon_reload;
         d->front.ready = daemon_on_ready;
         d->front.userdata = d;
+        d->is_activated = d->inheritance.listen_fd >= 0;
+        d->front_settings.listen_fd = TAKE_FD(d->inheritance.listen_fd);
         return front_start(&d->front);
 }
 

@@ -6,7 +6,9 @@
 #include "bus/front.h"
 #include "core/registry.h"
 #include "core/services.h"
+#include "daemon/inherit.h"
 #include "daemon/options.h"
+#include "daemon/service.h"
 #include "host/config.h"
 
 typedef struct Daemon {
@@ -18,12 +20,16 @@ typedef struct Daemon {
         EventLog *log;
         SubscriptionSet *subscriptions;
         OomWatcher *oom;
+        FdStore *store;
+        Inheritance inheritance;
+        Service service;
         Services services;
         Registry registry;
         FrontSettings front_settings;
         Front front;
         int state_fd, root_fd, console_fd;
         bool stopping;
+        bool is_activated; /* somebody else holds the socket that we listen on, and starts us when a client comes */
 } Daemon;
 
 /* Allocates, touches nothing. Signals that the daemon handles must be blocked already. */
