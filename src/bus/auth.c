@@ -4,6 +4,7 @@
 #include "bus/auth.h"
 #include "bus/call.h"
 #include "bus/front.h"
+#include "bus/handoff.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -168,9 +169,8 @@ static int sender_ask(Sender *sender) {
                                         "s", sender->name);
 }
 
-static int sender_new(Connection *c, const char *name, Sender **ret) {
+static int sender_add(Connection *c, const char *name, Sender **ret) {
         Sender *sender;
-        int r;
 
         sender = malloc(sizeof(*sender));
         if (!sender)
@@ -182,6 +182,18 @@ static int sender_new(Connection *c, const char *name, Sender **ret) {
                 return -ENOMEM;
         }
         HASH_ADD_KEYPTR(by_name, c->senders, sender->name, strlen(sender->name), sender);
+
+        *ret = sender;
+        return 0;
+}
+
+static int sender_new(Connection *c, const char *name, Sender **ret) {
+        Sender *sender;
+        int r;
+
+        r = sender_add(c, name, &sender);
+        if (r < 0)
+                return r;
 
         r = sender_ask(sender);
         if (r < 0) {
@@ -253,6 +265,8 @@ static int auth_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_
                 return 0;
 
         c->front->n_calls_seen++;
+        if (handoff_is_replay(c, m))
+                return 0; /* it passed when it came in first */
         if (c->is_peer)
                 return auth_uid_is_allowed(c->uid) ? 0 : auth_deny(m);
 
@@ -281,4 +295,55 @@ bool auth_is_quiet(const Connection *c) {
                 if (sender->state == SENDER_ASKING || sender->waiting)
                         return false;
         return true;
+}
+
+/* ---- over a re-execution ---- */
+
+void auth_write_handoff(Connection *c, JsonWriter *w) {
+        json_put_bool(w, "watches_senders", c->senders_watch);
+        json_write_key(w, "senders");
+        json_open_array(w);
+        for (const Sender *sender = c->senders; sender; sender = sender->by_name.next) {
+                json_open_object(w);
+                json_put_string(w, "name", sender->name);
+                json_put_bool(w, "allowed", sender->state == SENDER_ALLOWED);
+                json_close_object(w);
+        }
+        json_close_array(w);
+}
+
+int auth_take_handoff(Connection *c, Json tree, bool *ret_has_asked) {
+        Json senders = json_get(tree, "senders");
+        bool watches = false;
+        int r;
+
+        r = json_get_bool(tree, "watches_senders", &watches);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; watches && i < json_length(senders); i++) {
+                Json v = json_element(senders, i);
+                const char *name;
+                Sender *sender;
+                bool allowed;
+
+                /* One that is not known is asked about again. */
+                if (json_get_string(v, "name", &name) <= 0 || json_get_bool(v, "allowed", &allowed) <= 0 ||
+                    sender_find(c, name))
+                        continue;
+
+                r = sender_add(c, name, &sender);
+                if (r < 0)
+                        return r;
+                sender->state = allowed ? SENDER_ALLOWED : SENDER_DENIED;
+        }
+
+        if (watches) {
+                r = senders_watch(c);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret_has_asked = watches;
+        return 0;
 }

@@ -22,3 +22,9 @@ bool auth_uid_is_allowed(uid_t uid);
 
 /* Nobody has been asked anything and no call waits: the connection can be left between two messages. */
 bool auth_is_quiet(const Connection *c);
+
+/* Over a re-execution: who is who on a message bus, as members of an object; and the way back, while the connection
+ * is being made. *ret_has_asked: the watch for those who leave is there, but its call to the bus, which knows of it
+ * already, must not get there. */
+void auth_write_handoff(Connection *c, JsonWriter *w);
+int auth_take_handoff(Connection *c, Json tree, bool *ret_has_asked);

@@ -5,6 +5,7 @@
 #include "bus/auth.h"
 #include "bus/call.h"
 #include "bus/front.h"
+#include "bus/handoff.h"
 #include "bus/objects.h"
 #include "bus/path.h"
 #include "bus/peer.h"
@@ -12,6 +13,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 static int connection_on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -35,7 +37,7 @@ static int connection_add_objects(Connection *c) {
                                    "Disconnected", connection_on_disconnected, c);
 }
 
-int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid) {
+int connection_new_detached(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid) {
         _cleanup_(connection_freep) Connection *c = NULL;
         int r;
 
@@ -66,7 +68,22 @@ int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, ui
         if (r < 0)
                 return r;
 
-        r = sd_bus_attach_event(bus, front->event, PRIORITY_BUS);
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+int connection_attach(Connection *c) {
+        return c->front->is_held ? 0 : sd_bus_attach_event(c->bus, c->front->event, PRIORITY_BUS);
+}
+
+int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid) {
+        _cleanup_(connection_freep) Connection *c = NULL;
+        int r;
+
+        r = connection_new_detached(&c, front, bus, is_peer, uid);
+        if (r < 0)
+                return r;
+        r = connection_attach(c);
         if (r < 0)
                 return r;
 
@@ -78,6 +95,7 @@ Connection *connection_free(Connection *c) {
         if (!c)
                 return NULL;
 
+        handoff_forget_replays(c);
         auth_detach(c);
         calls_abandon(c, NULL);
         assert(!c->calls);
@@ -151,4 +169,26 @@ void connection_on_sent(Connection *c, size_t size) {
                     " messages wait for it; closing its connection.",
                     c->number, n);
         connection_drop(c);
+}
+
+/* Room for all that may wait for a peer (CONNECTION_QUEUE_BYTES_MAX) and what the kernel adds to small messages. */
+#define SOCKET_ROOM (64 * 1024 * 1024)
+#define SOCKET_ROOM_USUAL (8 * 1024 * 1024) /* what sd-bus asks for */
+
+void connection_widen(Connection *c) {
+        int fd = sd_bus_get_fd(c->bus), room = SOCKET_ROOM;
+
+        (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
+}
+
+void connection_narrow(Connection *c) {
+        int fd = sd_bus_get_fd(c->bus), room = 0;
+        socklen_t size = sizeof(room);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &size) < 0 || room <= 2 * SOCKET_ROOM_USUAL)
+                return;
+
+        room = SOCKET_ROOM_USUAL;
+        (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+        (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
 }

@@ -39,13 +39,22 @@ struct Connection {
         sd_event_source *connected; /* of a peer: its first message is looked for */
         sd_event_source *silence;   /* of a peer: until it is believed to listen only */
         sd_event_source *gone;      /* set once it is to be freed */
+        bool is_at_boundary;        /* held: known to stand between two messages */
+        bool is_half_read;          /* held: known to stand in the middle of one */
+        uint64_t hold_deadline;     /* held: until when it must be ready, of CLOCK_MONOTONIC */
+        struct Replay *replays;     /* calls from before a re-execution that are to come in again */
         Connection *prev, *next;    /* front::connections */
 };
 
 /* Takes the bus over, puts our objects on it and attaches it to the loop. The bus must not have been attached yet. */
 int connection_new(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid);
+/* Without attaching it. */
+int connection_new_detached(Connection **ret, Front *front, sd_bus *bus, bool is_peer, uid_t uid);
 Connection *connection_free(Connection *c);
 DEFINE_CLEANUP(Connection *, connection_free);
+
+/* Attaches it to the loop, unless connections are held: then nothing is read from it. */
+int connection_attach(Connection *c);
 
 /* Frees it from the loop, soon: what runs on it now may end first. */
 void connection_drop(Connection *c);
@@ -53,6 +62,11 @@ void connection_drop(Connection *c);
 /* May it be told what happens? A peer that is not root may not; and none before its Hello has been answered, since
  * clients take nothing else for the answer. */
 bool connection_may_listen(const Connection *c);
+
+/* Lets the kernel take all that waits for a client which does not read just now; and no more than usual again, once
+ * that has read. What the kernel has taken outlives us. */
+void connection_widen(Connection *c);
+void connection_narrow(Connection *c);
 
 /* To be called after each message that was sent, with its size, about: looks whether the client still reads. */
 void connection_on_sent(Connection *c, size_t size);

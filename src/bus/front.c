@@ -31,6 +31,7 @@ void front_init(Front *f, Registry *registry, sd_event *event, FrontSettings *se
 
 void front_done(Front *f) {
         peer_unlisten(f);
+        f->hold = sd_event_source_disable_unref(f->hold);
         f->reconnect = sd_event_source_disable_unref(f->reconnect);
         while (f->connections)
                 (void) connection_free(f->connections);
@@ -165,21 +166,24 @@ Observer front_get_observer(Front *f) {
 /* ---- the message bus ---- */
 
 static int front_tell_again(void *userdata, const Event *e) {
-        Front *f = userdata;
+        Connection *c = userdata;
 
-        front_log_emit(event_emit_signal(f->broker->bus, e), event_topic_to_signal(e->topic));
+        front_log_emit(event_emit_signal(c->bus, e), event_topic_to_signal(e->topic));
         return 0;
+}
+
+void front_tell_since(Connection *c, uint64_t after) {
+        int r;
+
+        r = eventlog_read(c->front->registry->services->log, after, 0, front_tell_again, c);
+        if (r < 0)
+                log_warning_errno(r, "Failed to signal what happened before a connection stood, ignoring: %m");
 }
 
 /* What happened while we had no name on the bus (a restore tells of the dead before that) is told now. */
 static void front_tell_untold(Front *f) {
-        EventLog *log = f->registry->services->log;
-        int r;
-
-        r = eventlog_read(log, f->untold, 0, front_tell_again, f);
-        if (r < 0)
-                log_warning_errno(r, "Failed to signal what happened before we were on the bus, ignoring: %m");
-        f->untold = eventlog_last(log);
+        front_tell_since(f->broker, f->untold);
+        f->untold = eventlog_last(f->registry->services->log);
 }
 
 static void front_set_ready(Front *f) {
@@ -331,14 +335,16 @@ int front_start(Front *f) {
         int r;
 
         r = 0;
-        if (f->settings->listen_fd >= 0)
+        if (f->listen_fd >= 0)
+                log_debug("The socket that clients connect to was handed over.");
+        else if (f->settings->listen_fd >= 0)
                 r = peer_listen_fd(f, TAKE_FD(f->settings->listen_fd), NULL);
         else if (f->settings->listen_path)
                 r = peer_listen(f, f->settings->listen_path);
         if (r < 0)
                 return r;
 
-        if (!has_bus) {
+        if (!has_bus || f->broker || f->reconnect) {
                 front_set_ready(f);
                 return 0;
         }

@@ -32,7 +32,11 @@ struct Front {
         int listen_fd;
         sd_event_source *listen_source;
         sd_event_source *listen_pause; /* until descriptors may have come free */
-        char *listen_path;             /* to be unlinked at the end */
+        char *listen_path;             /* to be unlinked at the end; NULL if that is not for us to do */
+
+        bool is_held;          /* no new calls are read, see bus/handoff.h */
+        sd_event_source *hold; /* looks after the connections meanwhile */
+        uint64_t hold_usec;    /* in how long again */
 
         uint64_t n_calls_seen; /* of all clients, so that somebody can tell whether there were any */
         void (*left)(void *userdata);
@@ -49,7 +53,8 @@ void front_done(Front *f);
 /* What the core tells goes here. Usable before front_start(). */
 Observer front_get_observer(Front *f);
 
-/* Connects and listens. ready() is called from the loop, or at once without a message bus. -errno, logged. */
+/* Connects and listens, if that is not so already. ready() is called from the loop, or at once without a message bus.
+ * -errno, logged. */
 int front_start(Front *f);
 
 /* Somebody has gone for whom much may have been kept: gives memory back, soon, and once for many of them. */
@@ -58,6 +63,9 @@ void front_trim_soon(Front *f);
  * been read; front_return_to_bus() takes it back. */
 void front_leave_bus(Front *f, void (*left)(void *userdata), void *userdata);
 void front_return_to_bus(Front *f);
+
+/* Signals on one connection what happened after event 'after'. */
+void front_tell_since(Connection *c, uint64_t after);
 
 /* The message bus has closed its connection: tries again, for ever. */
 void front_on_broker_gone(Front *f);

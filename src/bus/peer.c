@@ -301,6 +301,9 @@ static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *re
 static int peer_on_connected_later(sd_event_source *source, void *userdata) {
         Connection *c = userdata;
 
+        if (c->front->is_held)
+                return 0; /* who holds it sees to that */
+
         /* Until there is nothing left: several calls may have come so. */
         if (sd_bus_process(c->bus, NULL) > 0)
                 (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -382,7 +385,8 @@ static int peer_on_accept_again(sd_event_source *source, uint64_t usec, void *us
         Front *f = userdata;
 
         f->listen_pause = sd_event_source_disable_unref(f->listen_pause);
-        (void) sd_event_source_set_enabled(f->listen_source, SD_EVENT_ON);
+        if (!f->is_held)
+                (void) sd_event_source_set_enabled(f->listen_source, SD_EVENT_ON);
         return 0;
 }
 

@@ -5,7 +5,9 @@
 #include "util/log.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <utlist.h>
 
@@ -223,6 +225,30 @@ void subscriptions_publish(SubscriptionSet *set) {
 
 /* ---- coming and going ---- */
 
+static Subscription *subscription_make(EventCursor cursor, const char *ns, const char *container_id) {
+        _cleanup_(subscription_freep) Subscription *s = NULL;
+
+        s = malloc(sizeof(*s));
+        if (!s)
+                return NULL;
+        *s = (Subscription) { .fd = -EBADF, .cursor = cursor };
+
+        if ((ns && !(s->ns = strdup(ns))) || (container_id && !(s->container_id = strdup(container_id))))
+                return NULL;
+
+        return TAKE_PTR(s);
+}
+
+static int subscription_watch(Subscription *s, SubscriptionSet *set) {
+        int r;
+
+        r = sd_event_add_io(set->event, &s->source, s->fd, 0, subscription_on_io, s);
+        if (r < 0)
+                return r;
+
+        return sd_event_source_set_priority(s->source, set->priority);
+}
+
 static int subscription_open(Subscription *s, SubscriptionSet *set, int *ret_read_fd) {
         _cleanup_(safe_closep) int read_fd = -EBADF;
         int fds[2], r;
@@ -236,15 +262,24 @@ static int subscription_open(Subscription *s, SubscriptionSet *set, int *ret_rea
         if (fcntl(s->fd, F_SETFL, O_WRONLY | O_NONBLOCK) < 0)
                 return -errno;
 
-        r = sd_event_add_io(set->event, &s->source, s->fd, 0, subscription_on_io, s);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_priority(s->source, set->priority);
+        r = subscription_watch(s, set);
         if (r < 0)
                 return r;
 
         *ret_read_fd = TAKE_FD(read_fd);
         return 0;
+}
+
+/* Makes it one of the set, which frees it from now on; but not before this has succeeded. */
+static int subscription_add(Subscription *s, SubscriptionSet *set) {
+        s->set = set;
+        DL_APPEND(set->subscriptions, s);
+        set->n_subscriptions++;
+
+        if (!s->rest && s->cursor.sequence >= eventlog_last(set->log))
+                return 0;
+
+        return subscription_fall_behind(s, s->cursor);
 }
 
 int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const char *container_id,
@@ -256,27 +291,17 @@ int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const
         if (set->n_subscriptions >= SUBSCRIPTIONS_MAX)
                 return -ENOBUFS;
 
-        s = malloc(sizeof(*s));
+        s = subscription_make(eventlog_seek(set->log, after), ns, container_id);
         if (!s)
-                return -ENOMEM;
-        *s = (Subscription) { .fd = -EBADF, .cursor = eventlog_seek(set->log, after) };
-
-        if ((ns && !(s->ns = strdup(ns))) || (container_id && !(s->container_id = strdup(container_id))))
                 return -ENOMEM;
 
         r = subscription_open(s, set, &read_fd);
         if (r < 0)
                 return r;
 
-        s->set = set;
-        DL_APPEND(set->subscriptions, s);
-        set->n_subscriptions++;
-
-        if (s->cursor.sequence < eventlog_last(set->log)) {
-                r = subscription_fall_behind(s, s->cursor);
-                if (r < 0)
-                        return r;
-        }
+        r = subscription_add(s, set);
+        if (r < 0)
+                return r;
 
         (void) TAKE_PTR(s);
         *ret_read_fd = TAKE_FD(read_fd);
@@ -285,6 +310,141 @@ int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const
 
 unsigned subscriptions_count(const SubscriptionSet *set) {
         return set->n_subscriptions;
+}
+
+/* ---- over a re-execution ---- */
+
+/* It may end in the middle of a character, and is no text for JSON then. */
+static void write_rest(const Subscription *s, JsonWriter *w) {
+        static const char digits[] = "0123456789abcdef";
+        size_t n = s->rest_size - s->rest_done;
+        _cleanup_(freep) char *text = NULL;
+
+        text = malloc(2 * n + 1);
+        if (!text)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                uint8_t byte = (uint8_t) s->rest[s->rest_done + i];
+
+                text[2 * i] = digits[byte >> 4];
+                text[2 * i + 1] = digits[byte & 15];
+        }
+        text[2 * n] = 0;
+        json_put_string(w, "rest", text);
+}
+
+static int read_rest(Subscription *s, const char *text) {
+        size_t n = strlen(text) / 2;
+
+        if (n == 0 || strlen(text) != 2 * n)
+                return -EINVAL;
+        s->rest = malloc(n);
+        if (!s->rest)
+                return -ENOMEM;
+        s->rest_size = n;
+
+        for (size_t i = 0; i < n; i++) {
+                const char digits[] = { text[2 * i], text[2 * i + 1], 0 };
+                char *end;
+
+                s->rest[i] = (char) strtoul(digits, &end, 16);
+                if (*end)
+                        return -EINVAL;
+        }
+        return 0;
+}
+
+int subscriptions_write_handoff(SubscriptionSet *set, JsonWriter *w) {
+        Subscription *s;
+
+        json_open_array(w);
+        DL_FOREACH(set->subscriptions, s) {
+                if (fcntl(s->fd, F_SETFD, 0) < 0)
+                        return -errno;
+
+                json_open_object(w);
+                json_put_uint64(w, "fd", (uint64_t) s->fd);
+                json_put_uint64(w, "sequence", s->cursor.sequence);
+                if (s->ns)
+                        json_put_string(w, "namespace", s->ns);
+                if (s->container_id)
+                        json_put_string(w, "container_id", s->container_id);
+                json_put_bool(w, "has_rest", s->rest);
+                if (s->rest)
+                        write_rest(s, w);
+                json_close_object(w);
+        }
+        json_close_array(w);
+        return 0;
+}
+
+void subscriptions_release(SubscriptionSet *set) {
+        Subscription *s;
+
+        DL_FOREACH(set->subscriptions, s)
+                (void) fcntl(s->fd, F_SETFD, FD_CLOEXEC);
+}
+
+static int take_pipe(Json tree) {
+        struct stat st;
+        uint64_t fd;
+
+        if (json_get_uint64(tree, "fd", &fd) <= 0 || fd <= STDERR_FILENO || fd > INT_MAX)
+                return -EBADF;
+        if (fstat((int) fd, &st) < 0)
+                return -errno;
+        if (!S_ISFIFO(st.st_mode))
+                return -EBADF;
+
+        return fcntl((int) fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : (int) fd;
+}
+
+static int subscription_take(SubscriptionSet *set, Json tree) {
+        _cleanup_(subscription_freep) Subscription *s = NULL;
+        const char *ns = NULL, *container_id = NULL, *rest = NULL;
+        _cleanup_(safe_closep) int fd = -EBADF;
+        bool has_rest = false;
+        uint64_t sequence;
+        int r;
+
+        fd = take_pipe(tree);
+        if (fd < 0)
+                return fd;
+        if (json_get_uint64(tree, "sequence", &sequence) <= 0 || json_get_string(tree, "namespace", &ns) < 0 ||
+            json_get_string(tree, "container_id", &container_id) < 0 ||
+            json_get_bool(tree, "has_rest", &has_rest) <= 0 || json_get_string(tree, "rest", &rest) < 0 ||
+            has_rest != !!rest)
+                return -EINVAL;
+
+        /* Of the place in the log only the number is good in another program; the rest is found by it. */
+        s = subscription_make(eventlog_seek(set->log, sequence), ns, container_id);
+        if (!s)
+                return -ENOMEM;
+        s->fd = TAKE_FD(fd);
+        if (rest) {
+                r = read_rest(s, rest);
+                if (r < 0)
+                        return r;
+        }
+
+        r = subscription_watch(s, set);
+        if (r < 0)
+                return r;
+        r = subscription_add(s, set);
+        if (r < 0)
+                return r;
+
+        (void) TAKE_PTR(s);
+        return 0;
+}
+
+void subscriptions_take_handoff(SubscriptionSet *set, Json tree) {
+        for (size_t i = 0; i < json_length(tree); i++) {
+                int r = subscription_take(set, json_element(tree, i));
+
+                if (r < 0)
+                        log_warning_errno(r, "Failed to go on with a subscription to events, closing its pipe: %m");
+        }
 }
 
 int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, int64_t priority) {

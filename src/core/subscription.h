@@ -13,6 +13,7 @@
  * SIGPIPE must be ignored. */
 
 #include "core/eventlog.h"
+#include "util/json.h"
 #include "util/macro.h"
 
 #include <systemd/sd-event.h>
@@ -37,3 +38,13 @@ void subscriptions_publish(SubscriptionSet *set);
  * -ENOBUFS over SUBSCRIPTIONS_MAX, or -errno. */
 int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const char *container_id,
                      int *ret_read_fd);
+
+/* Over a re-execution: an array of all subscriptions, whose pipes are let inherit. What has been added to the log must
+ * have been published, and be on disk (eventlog_flush()). -errno. */
+int subscriptions_write_handoff(SubscriptionSet *set, JsonWriter *w);
+/* It did not come to that: nothing is inherited. */
+void subscriptions_release(SubscriptionSet *set);
+
+/* In the new program, before anything is added to the log: goes on where the other one was, to the byte. A subscription
+ * that cannot is closed, with a warning. */
+void subscriptions_take_handoff(SubscriptionSet *set, Json tree);
