@@ -41,6 +41,10 @@ static const struct {
         { "hang", .flag = &fault.hang },
         { "hang-after", .flag = &fault.hang_after },
         { "hang-child", .flag = &fault.hang_child },
+        { "linger", .seconds = &fault.linger },
+        { "deaf", .flag = &fault.deaf },
+        { "stop", .flag = &fault.stop },
+        { "log-bytes", .bytes = &fault.log_bytes },
         { "crash", .flag = &fault.crash },
         { "crash-after", .flag = &fault.crash_after },
         { "exit", .number = &fault.exit },
@@ -210,7 +214,29 @@ void fault_record_end(const Invocation *inv, int code) {
         free(id);
 }
 
-void fault_before(void) {
+/* Somebody whom nobody waits for, with all descriptors, and out of the group that a deadline kills. */
+static void leave_behind(double seconds) {
+        if (fork() > 0)
+                return;
+        (void) setsid();
+        nap(seconds);
+        _exit(0);
+}
+
+void fault_before(const char *log) {
+        if (fault.linger > 0)
+                leave_behind(fault.linger);
+        if (fault.deaf)
+                for (int s = 1; s < 32; s++)
+                        (void) signal(s, SIG_IGN);
+        if (fault.log_bytes > 0 && log) {
+                int fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+
+                make_noise(fd, fault.log_bytes);
+                close(fd);
+        }
+        if (fault.stop)
+                raise(SIGSTOP);
         nap(fault.sleep);
         make_noise(STDERR_FILENO, fault.stderr_bytes);
         make_noise(STDOUT_FILENO, fault.stdout_bytes);

@@ -20,12 +20,13 @@ typedef enum LogKind {
 
 typedef struct Fault {
         char *text; /* of the file; the strings below point into it */
-        double sleep, sleep_after, pid_late;
+        double sleep, sleep_after, pid_late, linger;
         bool hang, hang_after, hang_child, crash, crash_after, no_process, die, wait_exit, direct_child;
+        bool deaf, stop;
         int exit, exit_after; /* -1: not */
         LogKind log_kind;
         const char *log_text, *say, *print, *pid, *console, *criu_log;
-        long stderr_bytes, stdout_bytes;
+        long stderr_bytes, stdout_bytes, log_bytes;
 } Fault;
 
 extern Fault fault; /* of this invocation; nothing goes wrong before it is loaded */
@@ -44,6 +45,6 @@ void fault_load(const char *directory, const Invocation *inv);
 /* Records the end, unless there is no such folder. */
 void fault_record_end(const Invocation *inv, int code);
 
-/* What is to happen before the verb has done anything, and when it is done; may not come back. */
-void fault_before(void);
+/* What is to happen before the verb has done anything, and when it is done; may not come back. 'log' may be NULL. */
+void fault_before(const char *log);
 void fault_after(void);

@@ -35,8 +35,12 @@
  *   log truncated         half a record               log warning  a record of level "warning"
  *   say TEXT              a line on stderr
  *   print TEXT            a line on stdout; with "exit 0", instead of what the verb has to tell
- *   stderr N, stdout N    N bytes of noise
- *   pid WHAT              content of the pid file: a number, "garbage", "empty"; "missing": no file
+ *   stderr N, stdout N    N bytes of noise; log-bytes N: in the log
+ *   deaf                  ignores all signals that can be ignored
+ *   stop                  stops itself (SIGSTOP), before it does anything
+ *   linger SECONDS        leaves a child behind that long, in a session of its own, which keeps all descriptors open
+ *   pid WHAT              content of the pid file: a number, "garbage", "empty"; "missing": no file; "fifo", "directory",
+ *                         "link PATH": it is no file but that
  *   pid-late SECONDS      so long after the process has begun to run the pid file is written
  *   no-process            create and exec start nothing, and the pid file names a pid that nobody has
  *   die-before-return     the process is dead (SIGKILL) before create, start, exec or restore returns
@@ -624,6 +628,12 @@ static int pid_file_write(pid_t pid) {
         slash = strrchr(options.pid_file, '/');
         snprintf(temporary, sizeof(temporary), "%.*s.%s", slash ? (int) (slash - options.pid_file) + 1 : 0,
                  options.pid_file, slash ? slash + 1 : options.pid_file);
+        if (fault.pid && strcmp(fault.pid, "fifo") == 0)
+                return mkfifo(options.pid_file, 0666) < 0 ? fail("mkfifo: %s", error_text()) : 0;
+        if (fault.pid && strcmp(fault.pid, "directory") == 0)
+                return mkdir(options.pid_file, 0777) < 0 ? fail("mkdir: %s", error_text()) : 0;
+        if (fault.pid && strncmp(fault.pid, "link ", 5) == 0)
+                return symlink(fault.pid + 5, options.pid_file) < 0 ? fail("symlink: %s", error_text()) : 0;
         fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0)
                 return fail_verb("open %s: %s", temporary, error_text());
@@ -1051,7 +1061,7 @@ int main(int argc, char *argv[]) {
         else
                 snprintf(control, sizeof(control), "%s/.control", options.root);
         fault_load(control, &invocation);
-        fault_before();
+        fault_before(options.log);
 
         if (strcmp(options.verb, "checkpoint") == 0 || strcmp(options.verb, "restore") == 0)
                 criu_log_write(strcmp(options.verb, "restore") == 0 ? "restore.log" : "dump.log");

@@ -6,6 +6,11 @@
 #include "util/instrument.h"
 
 #include <limits.h>
+#include <malloc.h>
+
+/* The C library's own default, but fixed: by itself it takes what was freed once for what will be needed again, and keeps
+ * twice as much, such as after a runtime has logged megabytes. */
+#define KEEP_AT_MOST (128 * 1024)
 
 #define NO_THREAD_CACHE "glibc.malloc.tcache_count=0"
 
@@ -13,6 +18,8 @@ void memory_configure(char *argv[]) {
         const char *tunables = getenv(SPAWN_TUNABLES);
         char path[PATH_MAX];
         ssize_t n;
+
+        (void) mallopt(M_TRIM_THRESHOLD, KEEP_AT_MOST);
 
         /* Ours from the first time, or the admin's: not to be meddled with. Under valgrind the allocator is another
          * one, and what it executes would not run under it any more. */
