@@ -107,7 +107,8 @@ def test_who_has_the_number_of_a_dead_init_after_a_crash_is_not_adopted(make_dae
     decoy = reuse(pid)
     d.start()
     client = d.connect()
-    t.wait_for(lambda: client.list() == {}, what="the end of the dead container")
+    t.wait_for(lambda: "TaskDelete" in [e.name for e in client.get_events()[1]], what="the end of the dead container")
+    assert client.list() == {}
     assert len(exits_of(client, "c1")) == 1
     with refused("NotFound"):
         client.manager("GetContainerByPID", "u", pid)
