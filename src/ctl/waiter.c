@@ -12,6 +12,7 @@ struct Waiter {
         Client *client;
         sd_event *event;
         WaiterNotice notice;
+        void (*on_lost)(void *userdata);
         void *userdata;
         bool lost; /* the connection; seen in a callback, where it cannot be replaced */
         size_t n_pending;
@@ -135,12 +136,18 @@ sd_event *waiter_get_event(Waiter *w) {
         return w->event;
 }
 
+void waiter_set_lost(Waiter *w, void (*lost)(void *userdata)) {
+        w->on_lost = lost;
+}
+
 /* Slots keep their bus alive, so they go first. */
 int waiter_reconnect(Waiter *w) {
         int r;
 
         for (size_t i = 0; i < w->n_items; i++)
                 w->items[i].slot = sd_bus_slot_unref(w->items[i].slot);
+        if (w->on_lost)
+                w->on_lost(w->userdata);
         (void) sd_bus_detach_event(w->client->bus);
 
         r = client_reconnect(w->client);

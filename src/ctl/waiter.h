@@ -42,6 +42,10 @@ void waiter_drop(Waiter *w, size_t i);
 /* The loop that waiter_run() runs, for sources of the caller's own. */
 sd_event *waiter_get_event(Waiter *w);
 
+/* Has lost() called, with the waiter's 'userdata', when the connection has been lost, before there is a new one: the
+ * caller's own calls will not be answered any more, and their slots have to go, since they keep the old one alive. */
+void waiter_set_lost(Waiter *w, void (*lost)(void *userdata));
+
 /* Makes the connection again, for a caller whose own call has found it lost, and asks again. Negative when
  * monoshimd stays away, which has been reported. */
 int waiter_reconnect(Waiter *w);

@@ -61,6 +61,7 @@ typedef struct Child {
         int *fds; /* what becomes 0, 1, 2, ... */
         int n_fds;
         pid_t parent;
+        bool reset_oom_score;
         volatile int *error; /* written by the child, in our memory */
 } Child;
 
@@ -142,11 +143,38 @@ void spawn_set_nofile(const struct rlimit *limit) {
         nofile_is_set = true;
 }
 
+/* A service that is to be the last to go when memory runs short is given a negative score, and children inherit it. What
+ * protects us is not for containers: one without a score of its own would be protected before all else. */
+static bool oom_score_is_negative(void) {
+        static int negative = -1;
+        char text[16] = "";
+        int fd;
+
+        if (negative >= 0)
+                return negative;
+
+        fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+        negative = fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && text[0] == '-';
+        safe_close(fd);
+        return negative;
+}
+
+static void child_reset_oom_score(void) {
+        int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return;
+        (void) !write(fd, "0", 1);
+        (void) close(fd);
+}
+
 static int child_prepare(const Child *c) {
         sigset_t none;
         int r;
 
         child_reset_signals();
+        if (c->reset_oom_score)
+                child_reset_oom_score();
 
         if (setpgid(0, 0) < 0)
                 return -errno;
@@ -264,6 +292,7 @@ int spawn(const SpawnParameters *p, pid_t *ret) {
                 .fds = fds,
                 .n_fds = (int) n,
                 .parent = getpid(),
+                .reset_oom_score = oom_score_is_negative(),
         };
         return spawn_child(&c, ret);
 }

@@ -24,8 +24,8 @@ typedef struct SpawnParameters {
 /* Starts the program: own process group (its id is the pid), PR_SET_PDEATHSIG SIGKILL (and gone at once if we died in
  * between) unless it is to outlive us, default signal dispositions, empty signal mask, and no descriptor but those
  * named. The environment, where none is given, is ours without what systemd meant for us alone (NOTIFY_SOCKET,
- * LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, ...). The descriptors stay the caller's. Returns 0 and the pid, or -errno,
- * also when execve() fails. */
+ * LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, ...). Where we have a negative oom_score_adj it begins at 0. The descriptors
+ * stay the caller's. Returns 0 and the pid, or -errno, also when execve() fails. */
 int spawn(const SpawnParameters *p, pid_t *ret);
 
 /* The RLIMIT_NOFILE that programs get from now on; ours is not changed. */

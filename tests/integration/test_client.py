@@ -387,43 +387,6 @@ def test_kill_takes_names_and_numbers(fake, fake_shell, bundle, given, number, a
     assert ("--all" in argv) == all
 
 
-def test_stop_asks_first(shell, client, bundle):
-    shell("run", "-d", "-b", bundle("sh", "-c", "trap 'exit 11' TERM; while :; do sleep 0.02; done"), "web").ok("web\n")
-    time.sleep(0.2)  # for the trap to be set
-    shell("stop", "--timeout=1min", "web").ok()
-    assert client.container("web").wait()[0] == 11
-    shell("stop", "web").ok()  # has ended already
-    shell("stop", "--signal=USR1", "nope", "web").failed(1, "Cannot stop default/nope: there is no such container")
-
-
-def test_stop_kills_those_that_do_not_listen_all_at_once(shell, client, bundle):
-    for id in ("a", "b", "c"):
-        shell("run", "-d", "-b", bundle("sh", "-c", "trap '' TERM; while :; do sleep 0.02; done"), id).ok(id + "\n")
-    time.sleep(0.2)
-    begin = time.monotonic()
-    shell("stop", "-t", "1.5", "a", "b", "c").ok()
-    assert 1.5 <= time.monotonic() - begin < 3 * t.SCALE
-    assert {client.container(id).wait()[0] for id in ("a", "b", "c")} == {137}
-
-
-def test_stop_ends_what_was_never_started(shell, client, bundle):
-    shell("create", "-b", bundle("sleep", "1000"), "web").ok("web\n")
-    shell("stop", "-t", "2", "web").ok()
-    assert client.container("web").status == "stopped"
-
-
-def test_stop_ends_what_is_paused(shell, client, bundle):
-    shell("run", "-d", "-b", bundle("sh", "-c", "trap 'exit 12' TERM; while :; do sleep 0.02; done"), "web").ok("web\n")
-    time.sleep(0.2)
-    c = client.container("web")
-    try:
-        c.begin("Pause", interface=CONTAINER).result()
-    except t.DBusError as e:
-        pytest.skip("cannot pause: %s" % e)
-    shell("stop", "web").ok()
-    assert c.wait()[0] == 12
-
-
 def test_delete_by_force(shell, client, bundle):
     b = bundle("sh", "-c", "trap '' TERM; sleep 1000")
     shell("run", "-d", "-b", b, "running").ok("running\n")
