@@ -545,6 +545,10 @@ static void a_container_that_does_not_exist_is_as_good_as_deleted(void **state) 
         assert_true(runtime_delete_is_gone("container does not exist", NULL));
         assert_true(runtime_delete_is_gone(NULL, "OCI runtime delete failed: container does not exist"));
         assert_true(runtime_delete_is_gone("x", "container \"web\" does not exist"));
+        assert_true(runtime_delete_is_gone("cannot open directory `/run/r/default/web`: No such file or directory", ""));
+        assert_true(runtime_delete_is_gone("", "error opening file `/run/r/web/status`: No such file or directory"));
+        assert_false(runtime_delete_is_gone("cannot open directory `/run/r/default/web`: Permission denied", ""));
+        assert_false(runtime_delete_is_gone("exec: `nvidia-hook`: No such file or directory", ""));
         assert_false(runtime_delete_is_gone("cannot delete container web that is not stopped: running", ""));
         assert_false(runtime_delete_is_gone(NULL, NULL));
 }

@@ -487,6 +487,16 @@ int runtime_kill_classify(const char *output) {
         return -EIO;
 }
 
+/* crun forgets a container once it has written a checkpoint of it, and then says "cannot open directory `ROOT/ID`: No
+ * such file or directory", or the like of the file `ROOT/ID/status`. */
+static bool complaint_is_gone(const char *text) {
+        text = strempty(text);
+        if (strstr(text, "does not exist"))
+                return true;
+        return strstr(text, "`: No such file or directory") &&
+               (strstr(text, "cannot open directory `") || strstr(text, "/status`"));
+}
+
 bool runtime_delete_is_gone(const char *output, const char *complaint) {
-        return strstr(strempty(output), "does not exist") || strstr(strempty(complaint), "does not exist");
+        return complaint_is_gone(output) || complaint_is_gone(complaint);
 }

@@ -123,8 +123,8 @@ bed_run() {
         done
 
         status=0
-        nsenter -t "$init" -a --wdns=/ systemd-run --quiet --pipe --wait --collect --service-type=exec \
-                --property=Delegate=yes --working-directory=/monoshim -- "$@" || status=$?
+        nsenter -t "$init" -a --wdns=/ env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
+                sh -c "$become_command" bed "$@" || status=$?
 
         # This is how to tell systemd to power off; process 1 then exits.
         kill -s RTMIN+4 "$init"
@@ -135,6 +135,18 @@ bed_run() {
         done
         [ $tries -lt 300 ] || echo "bed: it did not shut down in time, and was killed" >&2
 }
+
+# The command gets the cgroups of a unit that does nothing else. It is not made a unit itself: "systemd-run --wait" would not
+# outlive the bus, which some command may want to see restarted.
+become_command='
+        systemd-run --quiet --unit=bed --service-type=exec --property=Delegate=yes sleep infinity || exit 125
+        pid=$(systemctl show --value --property=MainPID bed.service)
+        while IFS=: read -r _ name path; do
+                dir=/sys/fs/cgroup/${name#name=}$path
+                [ ! -e "$dir/cgroup.procs" ] || echo $$ >"$dir/cgroup.procs" || exit 125
+        done <"/proc/$pid/cgroup"
+        cd /monoshim || exit 125
+        exec "$@"'
 
 # Inside -----------------------------------------------------------------
 
