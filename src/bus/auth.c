@@ -2,38 +2,65 @@
 /* Who may call. */
 
 #include "bus/auth.h"
+#include "bus/auth-call.h"
 #include "bus/call.h"
+#include "bus/error.h"
 #include "bus/front.h"
 #include "bus/handoff.h"
+#include "bus/polkit.h"
+#include "host/pid.h"
 #include "util/log.h"
+#include "util/strv.h"
 #include "util/text.h"
 
 #include <assert.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 /* A sender whose calls have not been let through yet can make this many wait; sd-bus keeps the rest of them on the
  * socket. */
 #define SENDER_WAITING_MAX 1024
 
-typedef enum SenderState {
-        SENDER_ASKING, /* the broker has not answered yet */
-        SENDER_ALLOWED,
-        SENDER_DENIED,
-} SenderState;
+/* Calls that wait for polkit, of one user on all his connections, and of all users; and their size. A bus passes some
+ * 16 descriptors with each, which are ours as long. */
+#define USER_WAITING_MAX 64
+#define USER_WAITING_SIZE_MAX (32U * 1024U * 1024U)
+#define ALL_WAITING_MAX 256
 
-/* A call that waits for the broker's answer, or for its turn after those that did. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+typedef enum WaitingState {
+        WAITING_QUEUED, /* others go first, or it is not known yet whose it is */
+        WAITING_ASKED,  /* polkit has not answered yet */
+        WAITING_PASSED, /* it is on its way in again */
+} WaitingState;
+
 typedef struct Waiting {
+        Sender *sender;
+        AuthAction action;
+        WaitingState state;
         sd_bus_message *message;
-        struct Waiting *prev, *next; /* sender::waiting */
+        size_t size;
+        PolkitQuestion *question;
+        struct Waiting *prev, *next; /* sender::queues[action] */
 } Waiting;
 
 struct Sender {
         Connection *connection;
-        char *name;
-        SenderState state;
+        char *name; /* "" of a peer, which is alone on its connection */
+        bool is_known;
+        uid_t uid;
         unsigned n_calls; /* under way, see auth_get_counter() */
-        Waiting *waiting;
+
+        /* Until it is known who he is, and of root, all is in the queue of AUTH_FREE. Only a queue's first can be
+         * anything but WAITING_QUEUED. */
+        Waiting *queues[_AUTH_ACTION_MAX];
         unsigned n_waiting;
+        size_t waiting_size;
+
         sd_bus_slot *question;  /* GetConnectionUnixUser */
         UT_hash_handle by_name; /* connection::senders */
 };
@@ -42,32 +69,231 @@ bool auth_uid_is_allowed(uid_t uid) {
         return uid == 0 || uid == geteuid();
 }
 
-static int auth_deny(sd_bus_message *m) {
-        int r;
+/* ---- refusals ---- */
 
-        r = sd_bus_reply_method_errorf(
-                m, SD_BUS_ERROR_ACCESS_DENIED, "Only root may use monoshimd; %s.%s was refused.",
-                strempty(sd_bus_message_get_interface(m)), strempty(sd_bus_message_get_member(m)));
-
-        /* 0 when the caller wants no reply: to the caller of a filter that would mean that the call may pass. */
+/* 0 when the caller wants no reply: to the caller of a filter that would mean that the call may pass. */
+static int refused(int r) {
         return r < 0 ? r : 1;
 }
 
-static void sender_drop_waiting(Sender *sender, Waiting *w) {
-        DL_DELETE(sender->waiting, w);
-        sender->n_waiting--;
-        (void) sd_bus_message_unref(w->message);
-        free(w);
+#define auth_refuse(m, name, format, ...) \
+        refused(sd_bus_reply_method_errorf(m, name, "%s.%s: " format, strempty(sd_bus_message_get_interface(m)), \
+                                           strempty(sd_bus_message_get_member(m)), __VA_ARGS__))
+
+static int auth_refuse_unknown(sd_bus_message *m) {
+        return auth_refuse(m, SD_BUS_ERROR_ACCESS_DENIED, "%s", "The bus does not say who you are.");
 }
+
+static int auth_refuse_memory(sd_bus_message *m) {
+        return auth_refuse(m, MONOSHIM_ERROR("ResourceExhausted"), "%s", "out of memory");
+}
+
+static int auth_refuse_answer(sd_bus_message *m, AuthAction action, PolkitAnswer answer, const char *reason) {
+        const char *name = auth_action_to_string(action);
+
+        switch (answer) {
+        case POLKIT_AUTHORIZED: /* that is no refusal */
+                break;
+
+        case POLKIT_CHALLENGE:
+                return auth_refuse(m, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                                   "%s takes a password, and %s (polkit action).", name,
+                                   sd_bus_message_get_allow_interactive_authorization(m) > 0
+                                           ? "nobody can be asked for one: no authentication agent is running"
+                                           : "the call does not allow to ask for one");
+
+        case POLKIT_DISMISSED:
+                return auth_refuse(m, SD_BUS_ERROR_ACCESS_DENIED,
+                                   "the password for %s (polkit action) was not given.", name);
+
+        case POLKIT_DENIED:
+                return auth_refuse(m, SD_BUS_ERROR_ACCESS_DENIED, "polkit does not allow %s.", name);
+
+        case POLKIT_ABSENT:
+                return auth_refuse(m, SD_BUS_ERROR_ACCESS_DENIED,
+                                   "it takes the polkit action %s, and there is no polkit on the bus: only root may.",
+                                   name);
+
+        case POLKIT_FAILED:
+                break;
+        }
+
+        return auth_refuse(m, SD_BUS_ERROR_ACCESS_DENIED, "polkit could not be asked for %s: %s", name,
+                           strempty(reason));
+}
+
+/* ---- calls that wait ---- */
+
+static void sender_advance(Sender *sender, AuthAction action);
+
+static Waiting *waiting_free(Waiting *w) {
+        Sender *sender = w->sender;
+
+        (void) polkit_question_free(w->question);
+        DL_DELETE(sender->queues[w->action], w);
+        sender->n_waiting--;
+        sender->waiting_size -= w->size;
+        (void) sd_bus_message_unref(w->message);
+        return mfree(w);
+}
+
+static int waiting_let_in(Waiting *w) {
+        int r;
+
+        (void) sd_bus_message_rewind(w->message, true);
+        r = sd_bus_enqueue_for_read(w->sender->connection->bus, w->message);
+        if (r < 0)
+                return r;
+
+        w->state = WAITING_PASSED;
+        return 0;
+}
+
+/* Is the process that has connected still the one that has its number? Asked before polkit and after: in between
+ * polkit has only the number. */
+static bool peer_is_there(const Connection *c) {
+        PidStat st;
+
+        return c->pid > 0 && c->start_time > 0 && pid_read_stat(c->pid, &st) >= 0 && !st.exiting &&
+               st.start_time == c->start_time;
+}
+
+static void waiting_on_answer(void *userdata, PolkitAnswer answer, const char *reason) {
+        Waiting *w = userdata;
+        Sender *sender = w->sender;
+        AuthAction action = w->action;
+        int r;
+
+        w->question = polkit_question_free(w->question);
+
+        if (answer == POLKIT_AUTHORIZED && sender->connection->is_peer && !peer_is_there(sender->connection)) {
+                answer = POLKIT_FAILED;
+                reason = "the process that has connected is gone";
+        }
+        if (answer == POLKIT_AUTHORIZED) {
+                r = waiting_let_in(w);
+                if (r >= 0)
+                        return;
+                log_warning_errno(r, "Failed to go on with a call, refusing it: %m");
+                (void) auth_refuse_memory(w->message);
+        } else
+                (void) auth_refuse_answer(w->message, action, answer, reason);
+
+        (void) waiting_free(w);
+        sender_advance(sender, action);
+}
+
+static sd_bus *find_bus(const Connection *c) {
+        const Connection *broker = c->front->broker;
+
+        return broker && !broker->gone && sd_bus_is_open(broker->bus) > 0 ? broker->bus : NULL;
+}
+
+/* 0 when polkit has been asked, 1 when the call has been refused without, or -errno. */
+static int waiting_ask(Waiting *w) {
+        Connection *c = w->sender->connection;
+        _cleanup_(strv_freep) char **details = NULL;
+        PolkitSubject subject = { .pid = c->pid, .start_time = c->start_time, .uid = w->sender->uid };
+        sd_bus *bus = c->is_peer ? find_bus(c) : c->bus;
+        int r;
+
+        if (!bus)
+                return auth_refuse_answer(w->message, w->action, POLKIT_ABSENT, NULL);
+        if (c->is_peer && !peer_is_there(c))
+                return auth_refuse_answer(w->message, w->action, POLKIT_FAILED,
+                                          "the process that has connected is gone");
+        if (!c->is_peer)
+                subject.bus_name = w->sender->name;
+
+        r = auth_call_details(w->message, &details);
+        if (r < 0)
+                return r;
+        r = polkit_ask(&w->question, bus, &subject, auth_action_to_string(w->action), details,
+                       sd_bus_message_get_allow_interactive_authorization(w->message) > 0, waiting_on_answer, w);
+        if (r < 0)
+                return r;
+
+        w->state = WAITING_ASKED;
+        return 0;
+}
+
+/* Begins with the first of a queue, if nobody has. */
+static void sender_advance(Sender *sender, AuthAction action) {
+        Waiting *w;
+        int r;
+
+        while ((w = sender->queues[action]) && w->state == WAITING_QUEUED) {
+                r = action == AUTH_FREE ? waiting_let_in(w) : waiting_ask(w);
+                if (r == 0)
+                        return;
+                if (r < 0) {
+                        log_warning_errno(r, "Failed to ask whether a call is allowed, refusing it: %m");
+                        (void) auth_refuse_memory(w->message);
+                }
+                (void) waiting_free(w);
+        }
+}
+
+/* ---- limits ---- */
+
+typedef struct Load {
+        unsigned n_user, n_all;
+        size_t size_user;
+} Load;
+
+#define SENDER_FOREACH(s, c) for (Sender *s = (c)->senders; s; s = s->by_name.next)
+
+/* Those whom nobody knows yet do not count: the broker will answer. */
+static Load load_measure(const Front *front, uid_t uid) {
+        Load load = {};
+
+        for (const Connection *c = front->connections; c; c = c->next)
+                SENDER_FOREACH(s, c) {
+                        if (!s->is_known || auth_uid_is_allowed(s->uid))
+                                continue;
+                        load.n_all += s->n_waiting;
+                        if (s->uid == uid) {
+                                load.n_user += s->n_waiting;
+                                load.size_user += s->waiting_size;
+                        }
+                }
+        return load;
+}
+
+/* 0 when there is room for it, else what a filter returns. The call must not count yet. */
+static int sender_check_room(const Sender *sender, AuthAction action, sd_bus_message *m, size_t size) {
+        Load load;
+
+        if (action == AUTH_FREE) {
+                if (sender->n_waiting < SENDER_WAITING_MAX)
+                        return 0;
+                return refused(sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                                          "Too many calls before the bus has said who you are."));
+        }
+
+        load = load_measure(sender->connection->front, sender->uid);
+        if (load.n_user < USER_WAITING_MAX && load.n_all < ALL_WAITING_MAX && size <= USER_WAITING_SIZE_MAX &&
+            load.size_user <= USER_WAITING_SIZE_MAX - size)
+                return 0;
+
+        return auth_refuse(m, MONOSHIM_ERROR("ResourceExhausted"),
+                           "too many calls, or too large ones, wait for polkit's answer already; %s may make %u of "
+                           "them wait, of %u bytes in sum.",
+                           "a user", USER_WAITING_MAX, USER_WAITING_SIZE_MAX);
+}
+
+/* ---- senders ---- */
 
 static Sender *sender_free(Sender *sender) {
         Connection *c = sender->connection;
 
-        calls_abandon(c, sender->name);
+        if (!c->is_peer)
+                calls_abandon(c, sender->name);
         assert(sender->n_calls == 0);
 
-        while (sender->waiting)
-                sender_drop_waiting(sender, sender->waiting);
+        for (AuthAction a = 0; a < _AUTH_ACTION_MAX; a++)
+                while (sender->queues[a])
+                        (void) waiting_free(sender->queues[a]);
 
         (void) sd_bus_slot_unref(sender->question);
         HASH_DELETE(by_name, c->senders, sender);
@@ -77,21 +303,47 @@ static Sender *sender_free(Sender *sender) {
         return mfree(sender);
 }
 
-/* Lets the calls that have waited come in again, in their order. Each is recognised by being the first of those that
- * wait. */
-static void sender_release(Sender *sender) {
-        Waiting *w, *next;
+static AuthAction sender_action(const Sender *sender, sd_bus_message *m) {
+        if (!sender->is_known || auth_uid_is_allowed(sender->uid))
+                return AUTH_FREE;
 
-        DL_FOREACH_SAFE(sender->waiting, w, next) {
-                int r;
+        return auth_action_of_call(m);
+}
 
-                (void) sd_bus_message_rewind(w->message, true);
-                r = sd_bus_enqueue_for_read(sender->connection->bus, w->message);
-                if (r < 0) {
-                        log_warning_errno(r, "Failed to go on with a call of %s, refusing it: %m", sender->name);
-                        (void) auth_deny(w->message);
-                        sender_drop_waiting(sender, w);
-                }
+static int sender_let_wait(Sender *sender, AuthAction action, sd_bus_message *m) {
+        size_t size = auth_call_size(m);
+        Waiting *w;
+        int r;
+
+        r = sender_check_room(sender, action, m, size);
+        if (r != 0)
+                return r;
+
+        w = malloc(sizeof(*w));
+        if (!w)
+                return -ENOMEM;
+
+        *w = (Waiting) { .sender = sender, .action = action, .size = size, .message = sd_bus_message_ref(m) };
+        DL_APPEND(sender->queues[action], w);
+        sender->n_waiting++;
+        sender->waiting_size += size;
+        return 1;
+}
+
+/* From now on each action has a queue of its own. */
+static void sender_sort(Sender *sender) {
+        Waiting *w, *next, *old = sender->queues[AUTH_FREE];
+
+        sender->queues[AUTH_FREE] = NULL;
+        sender->n_waiting = 0;
+        sender->waiting_size = 0;
+
+        DL_FOREACH_SAFE(old, w, next) {
+                DL_DELETE(old, w);
+                if (sender_let_wait(sender, sender_action(sender, w->message), w->message) < 0)
+                        (void) auth_refuse_memory(w->message);
+                (void) sd_bus_message_unref(w->message);
+                free(w);
         }
 }
 
@@ -103,18 +355,22 @@ static int sender_on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret
 
         if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &uid) < 0) {
                 log_debug("The bus does not say who %s is; most likely it has left.", sender->name);
-                for (Waiting *w = sender->waiting; w; w = w->next)
-                        (void) auth_deny(w->message);
+                for (Waiting *w = sender->queues[AUTH_FREE]; w; w = w->next)
+                        (void) auth_refuse_unknown(w->message);
                 (void) sender_free(sender);
                 return 0;
         }
 
-        sender->state = auth_uid_is_allowed(uid) ? SENDER_ALLOWED : SENDER_DENIED;
-        sender_release(sender);
+        sender->is_known = true;
+        sender->uid = uid;
+        if (!auth_uid_is_allowed(uid))
+                sender_sort(sender);
+        for (AuthAction a = 0; a < _AUTH_ACTION_MAX; a++)
+                sender_advance(sender, a);
         return 0;
 }
 
-static Sender *sender_find(Connection *c, const char *name) {
+static Sender *sender_find(const Connection *c, const char *name) {
         Sender *sender = NULL;
 
         HASH_FIND(by_name, c->senders, name, strlen(name), sender);
@@ -176,7 +432,7 @@ static int sender_add(Connection *c, const char *name, Sender **ret) {
         if (!sender)
                 return -ENOMEM;
 
-        *sender = (Sender) { .connection = c, .name = strdup(name), .state = SENDER_ASKING };
+        *sender = (Sender) { .connection = c, .name = strdup(name), .is_known = c->is_peer, .uid = c->uid };
         if (!sender->name) {
                 free(sender);
                 return -ENOMEM;
@@ -195,7 +451,7 @@ static int sender_new(Connection *c, const char *name, Sender **ret) {
         if (r < 0)
                 return r;
 
-        r = sender_ask(sender);
+        r = c->is_peer ? 0 : sender_ask(sender);
         if (r < 0) {
                 (void) sender_free(sender);
                 return r;
@@ -205,61 +461,67 @@ static int sender_new(Connection *c, const char *name, Sender **ret) {
         return 0;
 }
 
-static int sender_let_wait(Sender *sender, sd_bus_message *m) {
-        Waiting *w;
+static Sender *sender_get(Connection *c, const char *name, int *ret_error) {
+        Sender *sender = sender_find(c, name);
 
-        if (sender->n_waiting >= SENDER_WAITING_MAX)
-                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                                                  "Too many calls before the bus has said who you are.");
-
-        w = malloc(sizeof(*w));
-        if (!w)
-                return -ENOMEM;
-
-        *w = (Waiting) { .message = sd_bus_message_ref(m) };
-        DL_APPEND(sender->waiting, w);
-        sender->n_waiting++;
-
-        /* The ones before it have been let in again already and stand in the queue: behind them. */
-        if (sender->state != SENDER_ASKING)
-                return sd_bus_enqueue_for_read(sender->connection->bus, m);
-        return 0;
+        *ret_error = sender ? 0 : sender_new(c, name, &sender);
+        return *ret_error < 0 ? NULL : sender;
 }
 
-static int auth_on_bus_call(Connection *c, sd_bus_message *m) {
-        const char *name = sd_bus_message_get_sender(m);
-        Sender *sender;
+/* ---- the filter ---- */
+
+static Waiting *sender_find_passed(const Sender *sender, const sd_bus_message *m) {
+        for (AuthAction a = 0; a < _AUTH_ACTION_MAX; a++) {
+                Waiting *w = sender->queues[a];
+
+                if (w && w->state == WAITING_PASSED && w->message == m)
+                        return w;
+        }
+        return NULL;
+}
+
+bool auth_has_let_in(const Connection *c, sd_bus_message *m) {
+        const Sender *sender = c->senders ? sender_find(c, c->is_peer ? "" : sd_bus_message_get_sender(m)) : NULL;
+
+        return sender && sender_find_passed(sender, m);
+}
+
+static int sender_on_call(Sender *sender, sd_bus_message *m) {
+        Waiting *passed = sender_find_passed(sender, m);
+        AuthAction action;
         int r;
 
-        if (!name)
-                return auth_deny(m);
-
-        sender = sender_find(c, name);
-        if (!sender) {
-                r = sender_new(c, name, &sender);
-                if (r < 0) {
-                        log_warning_errno(r, "Failed to ask the bus who %s is, refusing its call: %m", name);
-                        return auth_deny(m);
-                }
+        if (passed) {
+                action = passed->action;
+                (void) waiting_free(passed);
+                sender_advance(sender, action);
+                return 0;
         }
 
-        if (sender->waiting) {
-                if (sender->state == SENDER_ASKING || sender->waiting->message != m) {
-                        r = sender_let_wait(sender, m);
-                        return r < 0 ? r : 1;
-                }
-                sender_drop_waiting(sender, sender->waiting);
-        } else if (sender->state == SENDER_ASKING) {
-                r = sender_let_wait(sender, m);
-                return r < 0 ? r : 1;
-        }
+        action = sender_action(sender, m);
+        if (sender->is_known && action == AUTH_FREE && !sender->queues[AUTH_FREE])
+                return 0;
+        if (sender->connection->is_peer && (action == AUTH_MANAGE || action == AUTH_CREATE))
+                return auth_refuse(
+                        m, SD_BUS_ERROR_ACCESS_DENIED,
+                        "on this socket only root may do it; over a message bus, polkit would be asked for "
+                        "%s.",
+                        auth_action_to_string(action));
 
-        return sender->state == SENDER_ALLOWED ? 0 : auth_deny(m);
+        r = sender_let_wait(sender, action, m);
+        if (r < 0)
+                return r;
+        if (sender->is_known)
+                sender_advance(sender, action);
+        return 1;
 }
 
 static int auth_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         Connection *c = userdata;
+        const char *name;
+        Sender *sender;
         uint8_t type;
+        int r;
 
         if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
                 return 0;
@@ -267,14 +529,31 @@ static int auth_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_
         c->front->n_calls_seen++;
         if (handoff_is_replay(c, m))
                 return 0; /* it passed when it came in first */
-        if (c->is_peer)
-                return auth_uid_is_allowed(c->uid) ? 0 : auth_deny(m);
+        if (c->is_peer && auth_uid_is_allowed(c->uid))
+                return 0;
 
-        return auth_on_bus_call(c, m);
+        name = c->is_peer ? "" : sd_bus_message_get_sender(m);
+        if (!name)
+                return auth_refuse_unknown(m);
+
+        sender = sender_get(c, name, &r);
+        if (!sender) {
+                log_warning_errno(r, "Failed to find out who %s is, refusing its call: %m", name);
+                return auth_refuse_unknown(m);
+        }
+        return sender_on_call(sender, m);
 }
 
 int auth_attach(Connection *c) {
         return sd_bus_add_filter(c->bus, NULL, auth_on_message, c);
+}
+
+static void sender_refuse_all(Sender *sender, const char *text) {
+        for (AuthAction a = 0; a < _AUTH_ACTION_MAX; a++)
+                while (sender->queues[a]) {
+                        (void) auth_refuse(sender->queues[a]->message, SD_BUS_ERROR_ACCESS_DENIED, "%s", text);
+                        (void) waiting_free(sender->queues[a]);
+                }
 }
 
 void auth_detach(Connection *c) {
@@ -282,6 +561,13 @@ void auth_detach(Connection *c) {
 
         HASH_ITER(by_name, c->senders, sender, next)
                 (void) sender_free(sender);
+
+        if (c->is_peer)
+                return;
+        for (Connection *peer = c->front->connections; peer; peer = peer->next)
+                if (peer->is_peer)
+                        SENDER_FOREACH(s, peer)
+        sender_refuse_all(s, "polkit cannot be asked any more: the message bus has gone.");
 }
 
 unsigned *auth_get_counter(Connection *c, sd_bus_message *m) {
@@ -290,9 +576,43 @@ unsigned *auth_get_counter(Connection *c, sd_bus_message *m) {
         return sender ? &sender->n_calls : &c->n_calls;
 }
 
+/* ---- peers ---- */
+
+/* Was the process behind this socket still there just now? Then what /proc says of its number is about it. Kernels
+ * before 6.5 cannot say; there the time of its start has to do, as of a moment after it has connected. */
+static bool peer_lives(int fd) {
+        _cleanup_(safe_closep) int pidfd = -EBADF;
+        socklen_t size = sizeof(pidfd);
+        struct pollfd p = { .events = POLLIN };
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0) {
+                pidfd = -EBADF;
+                return errno == ENOPROTOOPT;
+        }
+
+        p.fd = pidfd;
+        return poll(&p, 1, 0) == 0;
+}
+
+void auth_identify_peer(Connection *c, int fd, pid_t pid) {
+        PidStat st;
+
+        if (auth_uid_is_allowed(c->uid) || pid_read_stat(pid, &st) < 0 || !peer_lives(fd))
+                return;
+
+        c->pid = pid;
+        c->start_time = st.start_time;
+}
+
 bool auth_is_quiet(const Connection *c) {
-        for (const Sender *sender = c->senders; sender; sender = sender->by_name.next)
-                if (sender->state == SENDER_ASKING || sender->waiting)
+        SENDER_FOREACH(s, c)
+        if (!s->is_known || s->n_waiting > 0)
+                return false;
+        if (c->is_peer)
+                return true;
+
+        for (const Connection *peer = c->front->connections; peer; peer = peer->next)
+                if (peer->is_peer && !auth_is_quiet(peer))
                         return false;
         return true;
 }
@@ -306,7 +626,7 @@ void auth_write_handoff(Connection *c, JsonWriter *w) {
         for (const Sender *sender = c->senders; sender; sender = sender->by_name.next) {
                 json_open_object(w);
                 json_put_string(w, "name", sender->name);
-                json_put_bool(w, "allowed", sender->state == SENDER_ALLOWED);
+                json_put_uint64(w, "uid", sender->uid);
                 json_close_object(w);
         }
         json_close_array(w);
@@ -325,17 +645,18 @@ int auth_take_handoff(Connection *c, Json tree, bool *ret_has_asked) {
                 Json v = json_element(senders, i);
                 const char *name;
                 Sender *sender;
-                bool allowed;
+                uint64_t uid;
 
                 /* One that is not known is asked about again. */
-                if (json_get_string(v, "name", &name) <= 0 || json_get_bool(v, "allowed", &allowed) <= 0 ||
+                if (json_get_string(v, "name", &name) <= 0 || json_get_uint64(v, "uid", &uid) <= 0 ||
                     sender_find(c, name))
                         continue;
 
                 r = sender_add(c, name, &sender);
                 if (r < 0)
                         return r;
-                sender->state = allowed ? SENDER_ALLOWED : SENDER_DENIED;
+                sender->is_known = true;
+                sender->uid = (uid_t) uid;
         }
 
         if (watches) {

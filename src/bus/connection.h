@@ -28,13 +28,15 @@ struct Connection {
         sd_bus *bus;
         bool is_peer;
         uid_t uid;                  /* of a peer, by SO_PEERCRED */
+        pid_t pid;                  /* of a peer that is not root, as far as it is certain, else 0 ... */
+        uint64_t start_time;        /* ... and when it has started, in clock ticks since boot */
         unsigned number;            /* of a peer: its name is ":1.NUMBER" */
         Call *calls;                /* kept messages, to be answered later */
         unsigned n_sent;            /* signals since its queue was empty last ... */
         uint64_t sent_bytes;        /* ... and their size */
         unsigned n_calls;           /* of a peer */
         sd_bus_slot *senders_watch; /* on a message bus: who leaves it */
-        Sender *senders;            /* on a message bus: who is who */
+        Sender *senders;            /* on a message bus: who is who; of a peer that is not root: itself */
         bool has_spoken;            /* of a peer: it may be told what happens */
         sd_event_source *connected; /* of a peer: its first message is looked for */
         sd_event_source *silence;   /* of a peer: until it is believed to listen only */

@@ -86,6 +86,8 @@ static int write_connection(Connection *c, const BusProbe *probe, JsonWriter *w)
         if (c->is_peer) {
                 json_put_uint64(w, "number", c->number);
                 json_put_bool(w, "has_spoken", c->has_spoken);
+                json_put_uint64(w, "pid", (uint64_t) c->pid);
+                json_put_uint64(w, "start_time", c->start_time);
         } else {
                 r = write_bus_name(c, w);
                 if (r < 0)
@@ -214,10 +216,14 @@ static int read_transplant(Json tree, Transplant *ret) {
 }
 
 static int take_peer(Connection *c, Json tree) {
-        uint32_t number;
+        uint32_t number, pid = 0;
 
         if (json_get_uint32(tree, "number", &number) <= 0 || json_get_bool(tree, "has_spoken", &c->has_spoken) <= 0)
                 return -EINVAL;
+
+        /* Whose connection it is was only certain when it was made. */
+        if (json_get_uint32(tree, "pid", &pid) > 0 && json_get_uint64(tree, "start_time", &c->start_time) > 0)
+                c->pid = (pid_t) pid;
 
         c->number = number;
         if (number > c->front->last_number)

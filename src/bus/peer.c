@@ -275,6 +275,9 @@ static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *re
         if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
                 return 0;
 
+        if (auth_has_let_in(c, m))
+                return 0;
+
         c->has_spoken = true;
         connection_on_sent(
                 c, REPLY_SIZE); /* there will be an answer, which must be read before ever more calls are made */
@@ -374,7 +377,12 @@ int peer_new(Front *f, int fd) {
             (r = sd_bus_start(bus)) < 0)
                 return r;
 
-        return connection_new(&c, f, TAKE_PTR(bus), true, credentials.uid);
+        r = connection_new(&c, f, TAKE_PTR(bus), true, credentials.uid);
+        if (r < 0)
+                return r;
+
+        auth_identify_peer(c, fd, credentials.pid);
+        return 0;
 }
 
 static const char *listen_name(const Front *f) {

@@ -303,7 +303,8 @@ def test_the_page_has_every_error():
     with open(PAGE_PATH) as f:
         mentioned = set(re.findall(r"org\.freedesktop\.DBus\.Error\.\w+", f.read()))
     bus = set(re.findall(r"SD_BUS_ERROR_(\w+)", "".join(bus_sources())))
-    standard = {"ACCESS_DENIED": "AccessDenied", "FAILED": "Failed", "LIMITS_EXCEEDED": "LimitsExceeded"}
+    standard = {"ACCESS_DENIED": "AccessDenied", "FAILED": "Failed", "LIMITS_EXCEEDED": "LimitsExceeded",
+                "INTERACTIVE_AUTHORIZATION_REQUIRED": "InteractiveAuthorizationRequired"}
     assert set(standard) <= bus
     # sd-bus itself says InvalidArgs.
     assert mentioned == {"org.freedesktop.DBus.Error." + n for n in [*standard.values(), "InvalidArgs"]}
