@@ -26,7 +26,9 @@ static void world_free(void) {
         (void) eventlog_free(w->services.log);
         (void) oom_watcher_free(w->services.oom);
         (void) job_pool_free(w->services.pool);
+        (void) fdstore_free(w->services.store);
         (void) reaper_free(w->services.reaper);
+        config_done(&w->config);
         (void) sd_event_unref(w->event);
         free(w);
 }
@@ -44,13 +46,15 @@ static void world_make_services(FuzzWorld *w) {
                 .root_directory = fuzz_folder_path(),
                 .runtime = "/nonexistent/runtime",
                 .runtime_root = "/nonexistent/root",
-                .runtime_timeout_usec = &w->timeout_usec,
+                .runtime_timeout_usec = &w->config.runtime_timeout_usec,
+                .limits = &w->config.limits,
         };
         assert(reaper_new(&s->reaper, w->event, PRIORITY_EXIT) == 0);
         assert(job_pool_new(&s->pool, w->event, s->reaper, 1) == 0);
         assert(eventlog_open(&s->log, s->state_fd) == 0);
         assert(subscriptions_new(&s->subscriptions, w->event, s->log, PRIORITY_STREAM) == 0);
         assert(oom_watcher_new(&s->oom, w->event, PRIORITY_OOM) == 0);
+        assert(fdstore_new(&s->store, false) == 0);
         assert(sd_id128_get_boot(&s->boot_id) == 0);
 }
 
@@ -84,8 +88,8 @@ FuzzWorld *fuzz_world(void) {
 
         w = calloc(1, sizeof(*w));
         assert(w);
-        w->timeout_usec = USEC_INFINITY;
-        w->front_settings = (FrontSettings) { .bus = "none" };
+        config_init(&w->config);
+        w->front_settings = (FrontSettings) { .bus = "none", .listen_fd = -EBADF };
         assert(sd_event_new(&w->event) == 0);
         registry_init(&w->registry, &w->services);
         front_init(&w->front, &w->registry, w->event, &w->front_settings);

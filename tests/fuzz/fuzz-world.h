@@ -8,6 +8,7 @@
 
 #include "bus/front.h"
 #include "core/registry.h"
+#include "host/config.h"
 
 typedef struct FuzzWorld {
         sd_event *event;
@@ -16,7 +17,7 @@ typedef struct FuzzWorld {
         Front front;
         FrontSettings front_settings;
         Container *container;
-        uint64_t timeout_usec;
+        Config config; /* the defaults */
 } FuzzWorld;
 
 /* Made at the first call, gone at exit. */
