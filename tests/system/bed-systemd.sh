@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Sourced by "bed": a machine made of namespaces. By itself, as "bed-systemd.sh STAGE TREE", it is what runs as process 1
+# Sourced by "bed": a machine made of namespaces. By itself, as "bed-systemd.sh STAGE TREE SHARED", it is what runs as process 1
 # of that machine until systemd does.
 
 # name and directory of each of this machine's cgroup hierarchies, and "-" for the one of cgroup v2. A hierarchy of v2
@@ -105,7 +105,7 @@ bed_run() {
                 done <"$stage/cgroups"
                 exec setpriv --pdeathsig KILL setsid \
                         unshare --mount --pid --fork --kill-child=KILL --uts --ipc --net --cgroup \
-                        sh "$here/bed-systemd.sh" "$stage" "$tree"
+                        sh "$here/bed-systemd.sh" "$stage" "$tree" "$shared"
         ) </dev/null >"$stage/log" 2>&1 &
         leader=$!
 
@@ -157,6 +157,7 @@ become_process_1() {
         set -e
         stage=$1
         tree=$2
+        shared=$3
         mount --make-rprivate /
         mkdir "$stage/bed"
         mount -t tmpfs -o mode=755 tmpfs "$stage/bed"
@@ -165,6 +166,11 @@ become_process_1() {
         root=$stage/bed/root
         tar -C "$root" --keep-directory-symlink -xf "$stage/over.tar"
         tar -C "$root" --keep-directory-symlink -xf "$stage/install.tar"
+
+        if [ -n "$shared" ]; then
+                mkdir "$root/shared"
+                mount --bind "$shared" "$root/shared"
+        fi
 
         hierarchies >"$stage/bed/hierarchies"
         mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
