@@ -46,7 +46,7 @@ static void outcome_on_done(void *userdata, const JobResult *result) {
         }
 
         if (o->claim)
-                o->claimed = reaper_claim(o->world->reaper, o->claim, result->started_usec, &o->claimed_status,
+                o->claimed = reaper_claim(o->world->reaper, o->claim, result->since_usec, &o->claimed_status,
                                           &when);
         if (o->next)
                 o->next->job = given_job(o->pool, "exit 0", o->next);

@@ -55,10 +55,18 @@ Call *call_free(Call *call) {
         return mfree(call);
 }
 
-/* The client may have gone this very moment: that is no failure of ours. */
-static void call_log(int r) {
-        if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
-                log_warning_errno(r, "Failed to answer a method call, ignoring: %m");
+/* The client may have gone this very moment: that is no failure of ours. Any other client would wait for ever: so it is
+ * tried once more, in few words, and a peer that cannot be told even that sees its connection closed. */
+static void call_on_sent(Call *call, int r) {
+        if (r >= 0 || r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE)
+                return;
+
+        log_warning_errno(r, "Failed to answer a method call: %m");
+        if (sd_bus_reply_method_errorf(call->message, MONOSHIM_ERROR("ResourceExhausted"),
+                                       "The answer could not be sent, the operation may have succeeded: %s",
+                                       strerror(-r)) < 0 &&
+            call->connection && call->connection->is_peer)
+                connection_drop(call->connection);
 }
 
 void call_reply(Call *call, const char *types, ...) {
@@ -77,7 +85,7 @@ void call_reply(Call *call, const char *types, ...) {
                 if (r >= 0)
                         r = sd_bus_message_send(reply);
                 crash_point("reply-after-send");
-                call_log(r);
+                call_on_sent(call, r);
                 call->message = sd_bus_message_unref(call->message);
         }
 
@@ -87,7 +95,7 @@ void call_reply(Call *call, const char *types, ...) {
 
 void call_reply_message(Call *call, sd_bus_message *reply) {
         if (call->message) {
-                call_log(sd_bus_message_send(reply));
+                call_on_sent(call, sd_bus_message_send(reply));
                 call->message = sd_bus_message_unref(call->message);
         }
 
@@ -97,8 +105,9 @@ void call_reply_message(Call *call, sd_bus_message *reply) {
 
 void call_reply_failure(Call *call, const Failure *failure) {
         if (call->message) {
-                call_log(sd_bus_reply_method_errorf(call->message, failure_kind_to_error_name(failure->kind), "%s",
-                                                    failure_message(failure)));
+                call_on_sent(call, sd_bus_reply_method_errorf(call->message,
+                                                              failure_kind_to_error_name(failure->kind), "%s",
+                                                              failure_message(failure)));
                 call->message = sd_bus_message_unref(call->message);
         }
 

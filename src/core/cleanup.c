@@ -41,6 +41,7 @@ typedef struct Removal {
         int base_fd; /* services::state_fd or root_fd, which outlive this */
         char ns[IDENTIFIER_MAX + 1];
         char name[2 * IDENTIFIER_MAX];
+        bool due; /* not begun: 'name' is still the container's id */
         struct Removal *prev, *next; /* registry::removals */
 } Removal;
 
@@ -132,30 +133,81 @@ static int folder_remove_known(int ns_fd, const char *name) {
         return unlinkat(ns_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-static void folder_remove(Container *c, int base_fd, const char *base) {
+static bool errno_is_passing(int r) {
+        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO || r == -EAGAIN || r == -EINTR || r == -ENOSPC;
+}
+
+/* -EEXIST and the like stay as they are; what was a moment's trouble (no descriptors, no memory) may be over later. */
+static int folder_try_remove(Registry *registry, int base_fd, const char *ns, const char *id) {
         _cleanup_(safe_closep) int ns_fd = -EBADF;
-        const char *ns = container_get_namespace(c);
         char hidden[2 * IDENTIFIER_MAX];
         int r;
 
         ns_fd = file_open_beneath(base_fd, ns, O_RDONLY | O_DIRECTORY, 0);
-        if (ns_fd == -ENOENT)
-                return;
-        if (ns_fd < 0) {
-                (void) container_log(c, LOG_WARNING, ns_fd,
-                                     "Failed to open %s/%s to remove the container's folder, leaving it: %m", base,
-                                     ns);
-                return;
-        }
+        if (ns_fd < 0)
+                return ns_fd == -ENOENT ? 0 : ns_fd;
 
         crash_point("folder-before-hide");
-        r = folder_hide(ns_fd, c->id, hidden);
+        r = folder_hide(ns_fd, id, hidden);
         crash_point("folder-hidden");
-        if (r < 0 && r != -ENOENT)
-                (void) container_log(c, LOG_WARNING, r, "Failed to rename %s/%s/%s, leaving it: %m", base, ns, c->id);
-        if (r >= 0 && folder_remove_known(ns_fd, hidden) < 0)
-                removal_start(c->registry, base_fd, ns, ns_fd, hidden);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+
+        if (folder_remove_known(ns_fd, hidden) < 0)
+                removal_start(registry, base_fd, ns, ns_fd, hidden);
         crash_point("folder-removed");
+        return 0;
+}
+
+/* Its name is still in the way of a new container; so we come back to it. */
+static void folder_remove_later(Registry *registry, int base_fd, const char *ns, const char *id) {
+        Removal *removal = malloc(sizeof(*removal));
+
+        if (!removal)
+                return;
+
+        *removal = (Removal) { .registry = registry, .base_fd = base_fd, .due = true };
+        (void) snprintf(removal->ns, sizeof(removal->ns), "%s", ns);
+        (void) snprintf(removal->name, sizeof(removal->name), "%s", id);
+        DL_APPEND(registry->removals, removal);
+        registry_retry_save(registry);
+}
+
+bool cleanup_retry_removals(Registry *registry) {
+        Removal *removal, *next;
+        bool again = false;
+
+        DL_FOREACH_SAFE(registry->removals, removal, next) {
+                int r;
+
+                if (!removal->due)
+                        continue;
+
+                r = folder_try_remove(registry, removal->base_fd, removal->ns, removal->name);
+                if (errno_is_passing(r)) {
+                        again = true;
+                        continue;
+                }
+                if (!registry_has_namespace(registry, removal->ns))
+                        (void) unlinkat(removal->base_fd, removal->ns, AT_REMOVEDIR);
+                DL_DELETE(registry->removals, removal);
+                free(removal);
+        }
+        return again;
+}
+
+static void folder_remove(Container *c, int base_fd, const char *base) {
+        const char *ns = container_get_namespace(c);
+        int r;
+
+        r = folder_try_remove(c->registry, base_fd, ns, c->id);
+        if (r < 0) {
+                (void) container_log(c, LOG_WARNING, r, "Failed to remove %s/%s/%s, %s: %m", base, ns, c->id,
+                                     errno_is_passing(r) ? "trying again every second" : "leaving it");
+                if (errno_is_passing(r))
+                        folder_remove_later(c->registry, base_fd, ns, c->id);
+                return;
+        }
 
         if (registry_is_last_of_namespace(c))
                 (void) unlinkat(base_fd, ns, AT_REMOVEDIR);

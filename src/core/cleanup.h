@@ -22,6 +22,9 @@ void cleanup_remove_leftover(Registry *registry, int base_fd, const char *ns, in
 /* At our own end: what is being removed goes on being removed, and nobody is told. */
 void cleanup_forget_removals(Registry *registry);
 
+/* Tries once more what could not even be begun. True if something is still left. */
+bool cleanup_retry_removals(Registry *registry);
+
 /* Removes log.json, so that what the next runtime command writes there is its own, and the file's size stays bounded.
  */
 int cleanup_forget_log(const Process *p);

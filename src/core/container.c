@@ -356,6 +356,7 @@ void process_publish_exit(Process *p) {
         if (!process_is_init(p) && p->state == PROCESS_RUNNING)
                 c->n_execs_alive--;
         p->state = process_rule(p, VERB_SET_EXITED)->to;
+        p->exit_told_usec = clock_get_monotonic();
 
         (void) container_commit(c, EVENT_EXIT, p, PROCESS_CHANGED_STATUS | PROCESS_CHANGED_EXIT, false);
         process_wake_waiters(p);

@@ -105,6 +105,7 @@ static int check_absent(const Container *c, Failure *failure) {
         _cleanup_(freep) char *runtime_state = NULL, *work = NULL;
         _cleanup_(safe_closep) int fd = -EBADF;
         const Services *s = c->services;
+        int r;
 
         runtime_state = strdup_printf("%s/%s", c->runtime_root, c->id);
         work = container_relative_path(c);
@@ -118,8 +119,11 @@ static int check_absent(const Container *c, Failure *failure) {
                                    c->id, runtime_state);
 
         fd = file_open_beneath(s->root_fd, work, O_RDONLY | O_DIRECTORY, 0);
-        if (fd == -ENOENT || (fd >= 0 && directory_is_empty(fd) > 0))
+        r = fd >= 0 ? directory_is_empty(fd) : fd;
+        if (r > 0 || r == -ENOENT)
                 return 0;
+        if (r < 0 && r != -ENOTDIR && r != -ELOOP && r != -EXDEV) /* nobody knows what is there */
+                return failure_set_errno(failure, r, "Failed to look into %s/%s: %m", s->root_directory, work);
 
         return failure_set(failure, FAILURE_ALREADY_EXISTS,
                            "task %s: already exists: %s/%s is there, but of no container of monoshimd; remove it or "
@@ -284,7 +288,7 @@ static void create_on_runtime(Operation *op, const JobResult *result) {
                 return;
         }
 
-        r = process_take(&c->init, "create", result->started_usec, &op->failure);
+        r = process_take(&c->init, "create", result->since_usec, &op->failure);
         if (r >= 0)
                 r = process_begin_io(&c->init, &op->failure);
         if (r < 0) {

@@ -165,18 +165,26 @@ void exec_forget_spec(const Process *p) {
                 exec_remove_file(p, dir_fd, "json");
 }
 
-void exec_remove_files(const Process *p) {
+int exec_remove_files(const Process *p) {
         static const char *const kinds[] = { "json", "pid", "log", "stdout", "stderr" };
         _cleanup_(safe_closep) int dir_fd = container_open_state_directory(p->container);
+        _cleanup_(freep) char *state = process_file(p, STATE_KIND);
 
+        if (dir_fd == -ENOENT)
+                return 0;
         if (dir_fd < 0)
-                return;
+                return dir_fd;
+        if (!state)
+                return -ENOMEM;
 
         crash_point("exec-before-remove");
-        exec_remove_file(p, dir_fd, STATE_KIND); /* first: without it the rest belongs to nobody */
+        /* First: without it the rest belongs to nobody, and with it the next start would bring the process back. */
+        if (unlinkat(dir_fd, state, 0) < 0 && errno != ENOENT)
+                return -errno;
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
                 exec_remove_file(p, dir_fd, kinds[i]);
         crash_point("exec-removed");
+        return 0;
 }
 
 /* ---- registering ---- */
@@ -244,7 +252,7 @@ int container_exec(Container *c, const ExecRequest *q, Process **ret, Failure *f
 
         r = exec_fill_in(p, q, spec, failure);
         if (r < 0) {
-                exec_remove_files(p);
+                (void) exec_remove_files(p);
                 process_release_io(p);
                 p->state = PROCESS_DELETED;
                 container_collect(c);

@@ -35,5 +35,5 @@ int exec_argv(const Process *p, const Runtime *runtime, const char *pid_file, ch
 /* It runs: the text, which may hold secrets, is not needed any more. */
 void exec_forget_spec(const Process *p);
 
-/* Removes all its files. */
-void exec_remove_files(const Process *p);
+/* Removes all its files. On failure (-errno) all that counts is still there, and it can be tried again. */
+int exec_remove_files(const Process *p);

@@ -331,8 +331,12 @@ static void delete_begin(Operation *op) {
         Process *p = op->process;
 
         if (!process_is_init(p)) {
-                exec_remove_files(p);
-                process_withdraw(p);
+                int r = exec_remove_files(p);
+
+                if (r < 0)
+                        (void) failure_set_errno(&op->failure, r, "Failed to remove the files of process %s: %m", p->id);
+                else
+                        process_withdraw(p);
                 operation_finish(op);
         } else if (operation_run_verb(op, delete_argv, delete_on_runtime) < 0)
                 operation_finish(op);
@@ -362,7 +366,7 @@ static int delete_on_drain_overdue(sd_event_source *source, uint64_t usec, void 
 
 int operation_delete(Operation *op) {
         Process *p = op->process;
-        uint64_t now = clock_get_realtime(), waited = now > p->exited_at ? now - p->exited_at : 0;
+        uint64_t waited = clock_get_monotonic() - p->exit_told_usec;
 
         if (p->state != PROCESS_STOPPED || process_io_is_drained(p) || waited >= PROCESS_DRAIN_USEC ||
             sd_event_add_time_relative(p->container->services->event, &op->timer, CLOCK_MONOTONIC,

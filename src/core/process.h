@@ -41,6 +41,7 @@ struct Process {
 
         uint64_t started_at;
         uint64_t exited_at;
+        uint64_t exit_told_usec; /* CLOCK_MONOTONIC; 0: by an earlier monoshimd, or not yet */
         uint32_t exit_status;
         bool exited;    /* seen to exit; published once 'state' is PROCESS_STOPPED */
         bool watched;   /* by 'watch' or the reaper */

@@ -288,7 +288,8 @@ static int registry_on_retry(sd_event_source *source, uint64_t usec, void *userd
         Registry *r = userdata;
         bool again;
 
-        again = eventlog_flush(r->services->log) < 0;
+        again = cleanup_retry_removals(r);
+        again = eventlog_flush(r->services->log) < 0 || again;
         REGISTRY_FOREACH(c, r) {
                 if (c->init.unsaved && process_save(&c->init) < 0)
                         again = true;

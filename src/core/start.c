@@ -206,7 +206,7 @@ static void streams_on_runtime(Operation *op, const JobResult *result) {
                 return;
         }
 
-        r = process_take(p, verb, result->started_usec, &op->failure);
+        r = process_take(p, verb, result->since_usec, &op->failure);
         if (r >= 0)
                 r = process_begin_io(p, &op->failure);
         if (r < 0) {

@@ -11,7 +11,7 @@ int process_read_pid_file(const Process *p, const char *verb, pid_t *ret_pid, Fa
 
 /* Finds the process that the runtime has made, by its pid file, alive or just dead, and watches it. The runtime is
  * believed only so far: it must be a child of ours, or one that was reaped after 'since_usec', when the runtime was
- * started (CLOCK_REALTIME). 'verb' is for the failure: "create". */
+ * started (CLOCK_MONOTONIC). 'verb' is for the failure: "create". */
 int process_take(Process *p, const char *verb, uint64_t since_usec, Failure *failure);
 
 /* Removes the pid file and the temporary one that a runtime which was killed may have left: it would refuse to make

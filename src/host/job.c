@@ -62,6 +62,7 @@ struct Job {
 
         pid_t pid;
         uint64_t started_usec;
+        uint64_t since_usec;
         int output;
         sd_event_source *deadline;
         bool killed;
@@ -233,6 +234,7 @@ static void job_finish(Job *job, int error, int wait_status) {
                 .output = strempty(output),
                 .orphan_cgroups = error == -ETIMEDOUT ? orphan_cgroups : NULL,
                 .started_usec = job->started_usec,
+                .since_usec = job->since_usec,
         };
         job->done(job->userdata, &result);
         crash_point("job-done");
@@ -319,6 +321,7 @@ static int job_spawn(Job *job, const char *program) {
         int r;
 
         job->started_usec = clock_get_realtime();
+        job->since_usec = clock_get_monotonic();
         crash_point("job-before-spawn");
         r = spawn(&p, &job->pid);
         crash_point("job-after-spawn");

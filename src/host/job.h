@@ -33,6 +33,7 @@ typedef struct JobResult {
         char *const *orphan_cgroups; /* when it was killed at the deadline: what cgroup_list_of_children() said of it
                                       * just before; NULL-terminated, or NULL */
         uint64_t started_usec;       /* CLOCK_REALTIME when the program was started; 0: it was not */
+        uint64_t since_usec;         /* the same moment in CLOCK_MONOTONIC, for reaper_claim() */
 } JobResult;
 
 static inline bool job_result_ok(const JobResult *r) {

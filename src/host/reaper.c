@@ -32,8 +32,9 @@ typedef struct Watch {
 typedef struct Kept {
         pid_t pid;
         int wait_status;
-        uint64_t when_usec;
-        UT_hash_handle hh; /* reaper::kept, which iterates in the order of insertion: the oldest comes first */
+        uint64_t when_usec;   /* CLOCK_REALTIME, for those who are told */
+        uint64_t reaped_usec; /* CLOCK_MONOTONIC, to compare */
+        UT_hash_handle hh;    /* reaper::kept, which iterates in the order of insertion: the oldest comes first */
 } Kept;
 
 struct Reaper {
@@ -87,7 +88,7 @@ static void reaper_keep(Reaper *reaper, pid_t pid, int wait_status, uint64_t whe
                 return;
         }
 
-        *k = (Kept) { .pid = pid, .wait_status = wait_status, .when_usec = when_usec };
+        *k = (Kept) { .pid = pid, .wait_status = wait_status, .when_usec = when_usec, .reaped_usec = clock_get_monotonic() };
         HASH_ADD(hh, reaper->kept, pid, sizeof(k->pid), k);
         if (!k->hh.tbl) {
                 log_warning("Out of memory: the exit of process %d is not kept", pid);
@@ -290,7 +291,7 @@ int reaper_claim(Reaper *reaper, pid_t pid, uint64_t since_usec, int *ret_wait_s
         Kept *k;
 
         k = reaper_find_kept(reaper, pid);
-        if (!k || k->when_usec < since_usec)
+        if (!k || k->reaped_usec < since_usec)
                 return 0;
 
         *ret_wait_status = k->wait_status;

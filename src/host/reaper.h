@@ -41,8 +41,9 @@ void reaper_unwatch(Reaper *reaper, pid_t pid);
 void reaper_hold(Reaper *reaper);
 void reaper_release(Reaper *reaper);
 
-/* Takes the kept exit of 'pid', if there is one that was reaped at 'since_usec' (CLOCK_REALTIME) or later; the
- * latest, if the pid was used twice. Returns 1 and fills both, or 0. */
+/* Takes the kept exit of 'pid', if there is one that was reaped at 'since_usec' (CLOCK_MONOTONIC: the wall clock may be
+ * set back meanwhile) or later; the latest, if the pid was used twice. Returns 1 and fills both, 'ret_when_usec' in
+ * CLOCK_REALTIME; or 0. */
 int reaper_claim(Reaper *reaper, pid_t pid, uint64_t since_usec, int *ret_wait_status, uint64_t *ret_when_usec);
 
 /* For tests and the status line. */

@@ -6,6 +6,8 @@
 #include "util/text.h"
 
 #include <math.h>
+#include <setjmp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <yajl/yajl_parse.h>
 
@@ -13,13 +15,90 @@
 
 /* ---- reading ---- */
 
+/* A piece of memory that yajl has asked for. */
+typedef struct Block {
+        struct Block *prev, *next;
+        max_align_t memory[];
+} Block;
+
+typedef struct YajlMemory {
+        Block *blocks;
+        jmp_buf exhausted;
+        bool guarded; /* 'exhausted' can be jumped to */
+} YajlMemory;
+
 typedef struct Scan {
         JsonHandler handler;
         void *userdata;
         unsigned depth;
         const char *reason;
         int error;
+        YajlMemory memory;
 } Scan;
+
+/* ---- memory for yajl ---- */
+
+/* yajl uses what malloc() has returned without a look. So it is never shown that there is none: we leave it by a long
+ * jump, and what it has asked for before is freed behind its back. */
+
+static Block *block_of(void *p) {
+        return (Block *) ((char *) p - offsetof(Block, memory));
+}
+
+static void memory_unlink(YajlMemory *s, const Block *b) {
+        if (b->prev)
+                b->prev->next = b->next;
+        else
+                s->blocks = b->next;
+        if (b->next)
+                b->next->prev = b->prev;
+}
+
+static void *memory_link(YajlMemory *s, Block *b) {
+        b->prev = NULL;
+        b->next = s->blocks;
+        if (b->next)
+                b->next->prev = b;
+        s->blocks = b;
+        return b->memory;
+}
+
+static void memory_free(void *ctx, void *p) {
+        if (!p)
+                return;
+
+        memory_unlink(ctx, block_of(p));
+        free(block_of(p));
+}
+
+static void *memory_realloc(void *ctx, void *p, size_t size) {
+        Block *old = p ? block_of(p) : NULL, *larger = NULL;
+        YajlMemory *s = ctx;
+
+        if (old)
+                memory_unlink(s, old);
+        if (size <= SIZE_MAX - sizeof(Block))
+                larger = realloc(old, sizeof(Block) + size);
+        if (larger)
+                return memory_link(s, larger);
+
+        if (old)
+                (void) memory_link(s, old);
+        if (s->guarded)
+                longjmp(s->exhausted, 1);
+        return NULL;
+}
+
+static void *memory_malloc(void *ctx, size_t size) {
+        return memory_realloc(ctx, NULL, size);
+}
+
+static void memory_done(YajlMemory *s) {
+        while (s->blocks)
+                memory_free(s, s->blocks->memory);
+}
+
+/* ---- scanning ---- */
 
 static int scan_stop(Scan *s, int error, const char *reason) {
         s->error = error;
@@ -155,19 +234,13 @@ static int scan_fail_by_yajl(yajl_handle parser, const char *text, size_t offset
         return scan_fail(-EINVAL, text, offset, reason, reterr_message);
 }
 
-int json_scan(const char *text, size_t size, JsonHandler handler, void *userdata, char **reterr_message) {
-        Scan s = { .handler = handler, .userdata = userdata };
+static int scan_run(Scan *s, const char *text, size_t size, char **reterr_message) {
+        yajl_alloc_funcs memory = { .malloc = memory_malloc, .realloc = memory_realloc, .free = memory_free, .ctx = &s->memory };
         yajl_status status;
-        size_t valid, offset;
         yajl_handle parser;
-        int r = 0;
+        size_t offset;
 
-        /* yajl lets some of it pass that is no UTF-8. */
-        valid = utf8_valid_length(text, size);
-        if (valid < size)
-                return scan_fail(-EINVAL, text, valid, text[valid] ? "invalid UTF-8" : "NUL byte", reterr_message);
-
-        parser = yajl_alloc(&scan_callbacks, NULL, &s);
+        parser = yajl_alloc(&scan_callbacks, &memory, s);
         if (!parser)
                 return -ENOMEM;
 
@@ -181,31 +254,177 @@ int json_scan(const char *text, size_t size, JsonHandler handler, void *userdata
                 offset = size;
         }
 
-        if (s.error == -ENOMEM)
-                r = -ENOMEM;
-        else if (s.error < 0)
-                r = scan_fail(s.error, text, offset, s.reason ?: strerror(-s.error), reterr_message);
-        else if (status != yajl_status_ok)
-                r = scan_fail_by_yajl(parser, text, offset, reterr_message);
+        if (s->error == -ENOMEM)
+                return -ENOMEM;
+        if (s->error < 0)
+                return scan_fail(s->error, text, offset, s->reason ?: strerror(-s->error), reterr_message);
+        if (status != yajl_status_ok)
+                return scan_fail_by_yajl(parser, text, offset, reterr_message);
+        return 0;
+}
 
-        yajl_free(parser);
+int json_scan(const char *text, size_t size, JsonHandler handler, void *userdata, char **reterr_message) {
+        Scan s = { .handler = handler, .userdata = userdata };
+        size_t valid;
+        int r;
+
+        /* yajl lets some of it pass that is no UTF-8. */
+        valid = utf8_valid_length(text, size);
+        if (valid < size)
+                return scan_fail(-EINVAL, text, valid, text[valid] ? "invalid UTF-8" : "NUL byte", reterr_message);
+
+        if (setjmp(s.memory.exhausted) != 0) {
+                memory_done(&s.memory);
+                return -ENOMEM;
+        }
+        s.memory.guarded = true;
+
+        r = scan_run(&s, text, size, reterr_message);
+        memory_done(&s.memory); /* the parser as well */
         return r;
 }
 
-int json_parse(const char *text, size_t size, Json *ret, char **reterr_message) {
-        Json tree;
+/* ---- the tree ---- */
+
+/* Of yajl's own nodes, and freed by yajl, but not made by it: it takes comments, has no bound, leaks on some errors and
+ * does not see others. */
+typedef struct Builder {
+        Json root;
+        Json open[JSON_DEPTH_MAX];
+        unsigned depth;
+} Builder;
+
+/* Makes room for one more; what is allocated is always the power of two that holds the length. */
+static int list_grow(void **list, size_t length, size_t size) {
+        void *larger;
+
+        if (length > 0 && (length & (length - 1)) != 0)
+                return 0;
+
+        larger = reallocarray(*list, length > 0 ? length * 2 : 1, size);
+        if (!larger)
+                return -ENOMEM;
+        *list = larger;
+        return 0;
+}
+
+/* Puts it where the next value belongs. */
+static int builder_add(Builder *b, Json value) {
+        Json parent = b->depth > 0 ? b->open[b->depth - 1] : NULL;
+        void *list;
         int r;
 
-        /* yajl's tree builder takes comments, has no bound, and leaks on some errors: it sees only what is known to be fine. */
-        r = json_scan(text, size, NULL, NULL, reterr_message);
+        if (!parent)
+                b->root = value;
+        else if (parent->type == yajl_t_object)
+                parent->u.object.values[parent->u.object.len - 1] = value;
+        else {
+                list = parent->u.array.values;
+                r = list_grow(&list, parent->u.array.len, sizeof(Json));
+                parent->u.array.values = list;
+                if (r < 0)
+                        return r;
+                parent->u.array.values[parent->u.array.len++] = value;
+        }
+        return 0;
+}
+
+static int builder_add_key(Builder *b, const char *text, size_t size) {
+        Json object = b->open[b->depth - 1];
+        void *keys = object->u.object.keys, *values = object->u.object.values;
+        char *key;
+        int r;
+
+        r = list_grow(&keys, object->u.object.len, sizeof(char *));
+        object->u.object.keys = keys;
+        if (r < 0)
+                return r;
+        r = list_grow(&values, object->u.object.len, sizeof(Json));
+        object->u.object.values = values;
         if (r < 0)
                 return r;
 
-        tree = yajl_tree_parse(text, NULL, 0);
-        if (!tree)
+        key = strndup(strempty(text), size);
+        if (!key)
                 return -ENOMEM;
+        object->u.object.keys[object->u.object.len] = key;
+        object->u.object.values[object->u.object.len++] = NULL;
+        return 0;
+}
 
-        *ret = tree;
+/* As it is written, and as yajl's macros want to know it. */
+static int number_fill(Json value, const char *text, size_t size) {
+        char *end, *copy = strndup(text, size);
+
+        if (!copy)
+                return -ENOMEM;
+        value->u.number.r = copy;
+
+        errno = 0;
+        value->u.number.i = strtoll(copy, &end, 10);
+        if (errno == 0 && *end == 0)
+                value->u.number.flags |= YAJL_NUMBER_INT_VALID;
+        errno = 0;
+        value->u.number.d = strtod(copy, &end);
+        if (errno == 0 && *end == 0)
+                value->u.number.flags |= YAJL_NUMBER_DOUBLE_VALID;
+        return 0;
+}
+
+static int builder_on_json(void *userdata, JsonEvent event, const char *text, size_t size, const char **reterr_reason) {
+        static const yajl_type types[] = {
+                [JSON_NULL] = yajl_t_null,
+                [JSON_TRUE] = yajl_t_true,
+                [JSON_FALSE] = yajl_t_false,
+                [JSON_NUMBER] = yajl_t_number,
+                [JSON_STRING] = yajl_t_string,
+                [JSON_OBJECT_OPEN] = yajl_t_object,
+                [JSON_ARRAY_OPEN] = yajl_t_array,
+        };
+        Builder *b = userdata;
+        Json value;
+        int r = 0;
+
+        if (event == JSON_KEY)
+                return builder_add_key(b, text, size);
+        if (event == JSON_OBJECT_CLOSE || event == JSON_ARRAY_CLOSE) {
+                b->depth--;
+                return 0;
+        }
+
+        value = calloc(1, sizeof(*value));
+        if (!value)
+                return -ENOMEM;
+        value->type = types[event];
+        if (event == JSON_NUMBER)
+                r = number_fill(value, text, size);
+        else if (event == JSON_STRING) {
+                value->u.string = strndup(strempty(text), size);
+                r = value->u.string ? 0 : -ENOMEM;
+        }
+        if (r >= 0)
+                r = builder_add(b, value);
+        if (r < 0) {
+                (void) json_free(value);
+                return r;
+        }
+
+        if (event == JSON_OBJECT_OPEN || event == JSON_ARRAY_OPEN)
+                b->open[b->depth++] = value; /* json_scan() bounds the depth */
+        return 0;
+}
+
+int json_parse(const char *text, size_t size, Json *ret, char **reterr_message) {
+        Builder b = {};
+        int r;
+
+        r = json_scan(text, size, builder_on_json, &b, reterr_message);
+        if (r < 0) {
+                (void) json_free(b.root);
+                return r;
+        }
+
+        *ret = b.root;
         return 0;
 }
 
@@ -301,6 +520,7 @@ struct JsonWriter {
         char *text;
         size_t size;
         size_t allocated;
+        YajlMemory memory;
 };
 
 static void writer_fail(JsonWriter *w, int error) {
@@ -332,28 +552,40 @@ static void writer_on_text(void *ctx, const char *text, size_t size) {
         w->text[w->size] = 0;
 }
 
-JsonWriter *json_writer_new(bool pretty) {
-        _cleanup_(json_writer_freep) JsonWriter *w = calloc(1, sizeof(JsonWriter));
+/* Later yajl asks for no memory any more: what it writes goes to the callback. */
+static void writer_make_generator(JsonWriter *w, bool pretty) {
+        yajl_alloc_funcs memory = { .malloc = memory_malloc, .realloc = memory_realloc, .free = memory_free, .ctx = &w->memory };
 
-        if (!w)
-                return NULL;
-
-        w->generator = yajl_gen_alloc(NULL);
+        w->generator = yajl_gen_alloc(&memory);
         if (!w->generator)
-                return NULL;
+                return;
 
         yajl_gen_config(w->generator, yajl_gen_print_callback, writer_on_text, w);
         yajl_gen_config(w->generator, yajl_gen_beautify, (int) pretty);
         yajl_gen_config(w->generator, yajl_gen_indent_string, "  ");
-        return TAKE_PTR(w);
+}
+
+JsonWriter *json_writer_new(bool pretty) {
+        JsonWriter *w = calloc(1, sizeof(JsonWriter));
+
+        if (!w)
+                return NULL;
+
+        if (setjmp(w->memory.exhausted) != 0) {
+                w->generator = NULL;
+                return json_writer_free(w);
+        }
+        w->memory.guarded = true;
+        writer_make_generator(w, pretty);
+        w->memory.guarded = false;
+        return w->generator ? w : json_writer_free(w);
 }
 
 JsonWriter *json_writer_free(JsonWriter *w) {
         if (!w)
                 return NULL;
 
-        if (w->generator)
-                yajl_gen_free(w->generator);
+        memory_done(&w->memory); /* the generator as well */
         free(w->text);
         free(w);
         return NULL;
