@@ -256,6 +256,21 @@ static void process_on_journaled(void *userdata) {
         process_on_moved(userdata);
 }
 
+/* After a restart: what was under way. */
+static void process_load_rest(Process *p, size_t i) {
+        _cleanup_(safe_closep) int fd = TAKE_FD(p->io->rests[i]);
+        int r;
+
+        if (fd < 0)
+                return;
+
+        r = p->io->pumps[i] ? pump_load_rest(p->io->pumps[i], fd) : journal_stream_load_rest(p->io->journals[i], fd);
+        if (r < 0)
+                (void) container_log(p->container, LOG_WARNING, r,
+                                     "Failed to take over what was under way to %s of process %s, it is lost: %m",
+                                     stream_names[i], p->id);
+}
+
 static int process_add_pump(Process *p, size_t i, int *from, int *to, PumpFlags flags) {
         _cleanup_(freep) char *name = NULL;
         int r;
@@ -272,16 +287,7 @@ static int process_add_pump(Process *p, size_t i, int *from, int *to, PumpFlags 
         TAKE_FD(*from);
         TAKE_FD(*to);
 
-        if (p->io->rests[i] >= 0) {
-                r = pump_load_rest(p->io->pumps[i], p->io->rests[i]);
-                p->io->rests[i] = safe_close(p->io->rests[i]);
-                if (r < 0)
-                        (void) container_log(
-                                p->container, LOG_WARNING, r,
-                                "Failed to take over what was under way to %s of process %s, it is lost: "
-                                "%m",
-                                stream_names[i], p->id);
-        }
+        process_load_rest(p, i);
         return 0;
 }
 
@@ -319,9 +325,11 @@ static int process_begin_journal(Process *p, size_t i) {
 
         r = journal_stream_new(&p->io->journals[i], p->container->services->event, PRIORITY_STREAM,
                                p->streams[i].from, &f, process_on_journaled, p);
-        if (r >= 0)
-                TAKE_FD(p->streams[i].from);
-        return r;
+        if (r < 0)
+                return r;
+        TAKE_FD(p->streams[i].from);
+        process_load_rest(p, i);
+        return 0;
 }
 
 /* What is moved by us, other than between a terminal and its FIFOs. */

@@ -78,6 +78,8 @@ static void process_get_descriptors(const Process *p, bool with_rests, int ret[s
                 stream_get_ends(p, i, &s[ROLE_FROM], &s[ROLE_TO]);
                 if (with_rests && p->io && p->io->pumps[i])
                         s[ROLE_REST] = pump_save_rest(p->io->pumps[i]);
+                if (with_rests && p->io && p->io->journals[i])
+                        s[ROLE_REST] = journal_stream_save_rest(p->io->journals[i]);
         }
 }
 

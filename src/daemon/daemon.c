@@ -2,6 +2,7 @@
 /* The composition root. */
 
 #include "daemon/daemon.h"
+#include "bus/handoff.h"
 #include "core/operation.h"
 #include "core/restore.h"
 #include "host/spawn.h"
@@ -67,6 +68,7 @@ void daemon_done(Daemon *d) {
         d->log = eventlog_free(d->log);
         d->oom = oom_watcher_free(d->oom);
         d->store = fdstore_free(d->store);
+        d->reexec = reexec_free(d->reexec);
         d->pool = job_pool_free(d->pool);
         d->reaper = reaper_free(d->reaper);
         d->console_fd = safe_close(d->console_fd);
@@ -100,6 +102,7 @@ static int daemon_on_terminate(sd_event_source *source, const struct signalfd_si
 
         log_info("Told to end by signal %u; containers keep running.", si->ssi_signo);
         d->stopping = true;
+        reexec_cancel(d->reexec);
         service_on_stopping(&d->service);
         (void) sd_event_add_time_relative(d->event, NULL, CLOCK_MONOTONIC, STOP_USEC, 0, daemon_on_stop_overdue, d);
         registry_stop(&d->registry, daemon_on_idle, d);
@@ -134,11 +137,26 @@ static int daemon_reload(void *userdata, Failure *failure) {
         return 0;
 }
 
+static void daemon_on_reexec_over(void *userdata) {
+        Daemon *d = userdata;
+
+        if (!d->stopping)
+                service_on_reloaded(&d->service);
+}
+
+/* "systemctl reload": the configuration, and the program if that was replaced. */
 static int daemon_on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
+        Daemon *d = userdata;
 
-        if (daemon_reload(userdata, &failure) < 0)
+        if (d->stopping)
+                return 0;
+
+        service_on_reloading(&d->service);
+        if (daemon_reload(d, &failure) < 0)
                 log_error("%s", failure_message(&failure));
+        if (!reexec_begin(d->reexec))
+                service_on_reloaded(&d->service);
         return 0;
 }
 
@@ -172,8 +190,9 @@ static void daemon_raise_limits(void) {
                                   (unsigned long long) limit.rlim_max);
 }
 
-/* Two daemons on one state directory would clean up after each other. The lock goes when we do; a child that a killed one
- * was just starting may still hold it, and lets go when it runs its program, or when it is told that its parent died. */
+/* Two daemons on one state directory would clean up after each other. The lock goes when we do; a child that a killed
+ * one was just starting may still hold it, and lets go when it runs its program, or when it is told that its parent
+ * died. */
 static int daemon_lock(Daemon *d) {
         const struct timespec pause = { .tv_nsec = (long) (LOCK_PAUSE_USEC * NSEC_PER_USEC) };
         int r = 0;
@@ -290,6 +309,21 @@ static void daemon_on_ready(void *userdata) {
         daemon_set_idle_timeout(d);
 }
 
+/* What the version before us has left, now that the containers are back that it speaks of. */
+static void daemon_take_handoff(Daemon *d) {
+        Json tree = d->inheritance.handoff;
+        int r;
+
+        if (!tree)
+                return;
+
+        r = front_take_handoff(&d->front, json_get(tree, "front"));
+        if (r < 0)
+                log_warning_errno(r, "Failed to take over connections, clients have to connect anew: %m");
+        (void) json_get_bool(tree, "activated", &d->is_activated);
+        d->inheritance.handoff = json_free(tree);
+}
+
 int daemon_startup(Daemon *d) {
         _cleanup_(freep) char *reason = NULL;
         int r;
@@ -306,17 +340,34 @@ int daemon_startup(Daemon *d) {
 
         d->front.untold = eventlog_last(d->log);
         crash_point("daemon-opened");
+        if (d->inheritance.handoff)
+                subscriptions_take_handoff(d->subscriptions, json_get(d->inheritance.handoff, "subscriptions"));
 
         r = restore_all(&d->registry);
         if (r < 0)
                 return log_error_errno(r, "Failed to read the state directory %s: %m", d->options->state_directory);
 
         crash_point("daemon-restored");
+        daemon_take_handoff(d);
+
         d->front.reload = daemon_reload;
         d->front.ready = daemon_on_ready;
         d->front.userdata = d;
-        d->is_activated = d->inheritance.listen_fd >= 0;
+        d->is_activated = d->is_activated || d->inheritance.listen_fd >= 0;
         d->front_settings.listen_fd = TAKE_FD(d->inheritance.listen_fd);
+
+        r = reexec_new(&d->reexec, &(ReexecParameters) {
+                                           .event = d->event,
+                                           .reaper = d->reaper,
+                                           .registry = &d->registry,
+                                           .front = &d->front,
+                                           .argv = d->options->argv,
+                                           .is_activated = d->is_activated,
+                                           .over = daemon_on_reexec_over,
+                                           .userdata = d,
+                                   });
+        if (r < 0)
+                return log_error_errno(r, "Failed to find out which program we are: %m");
         return front_start(&d->front);
 }
 

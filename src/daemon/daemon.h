@@ -8,6 +8,7 @@
 #include "core/services.h"
 #include "daemon/inherit.h"
 #include "daemon/options.h"
+#include "daemon/reexec.h"
 #include "daemon/service.h"
 #include "host/config.h"
 
@@ -23,6 +24,7 @@ typedef struct Daemon {
         FdStore *store;
         Inheritance inheritance;
         Service service;
+        Reexec *reexec;
         Services services;
         Registry registry;
         FrontSettings front_settings;

@@ -69,7 +69,7 @@ static int inherit_from_former_self(Inheritance *i, const char *number) {
         r = json_parse(text, size, &i->handoff, &reason);
         if (r < 0)
                 return r;
-        if (json_get_uint64(i->handoff, "version", &version) <= 0 || version != HANDOFF_VERSION) {
+        if (json_get_uint64(i->handoff, "version", &version) <= 0 || version != INHERITANCE_VERSION) {
                 i->handoff = json_free(i->handoff);
                 return -EPROTONOSUPPORT;
         }

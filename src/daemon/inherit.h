@@ -8,7 +8,7 @@
 #include "util/json.h"
 
 #define HANDOFF_VARIABLE "MONOSHIMD_HANDOFF" /* the number of a descriptor, in which stands JSON */
-#define HANDOFF_VERSION 1
+#define INHERITANCE_VERSION 1
 
 typedef struct Inheritance {
         int listen_fd; /* the service manager's socket, or negative */

@@ -131,7 +131,8 @@ int options_parse(Options *o, int argc, char *argv[]) {
         /* clang-format on */
         int option, r = 0;
 
-        *o = (Options) { .bus = "system",
+        *o = (Options) { .argv = argv,
+                         .bus = "system",
                          .runtime = RUNTIME_DEFAULT,
                          .config_path = CONFIG_PATH_DEFAULT,
                          .config_is_optional = true };

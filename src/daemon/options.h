@@ -7,6 +7,7 @@
 #include "util/macro.h"
 
 typedef struct Options {
+        char *const *argv; /* as it was given to us */
         const char *bus;
         const char *listen_path;
         char *state_directory; /* absolute, like all that follow */

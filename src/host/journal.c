@@ -17,6 +17,7 @@
 #include <assert.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -533,4 +534,39 @@ bool journal_stream_is_done(const JournalStream *s) {
 
 int journal_stream_get_fd(const JournalStream *s) {
         return s->fd;
+}
+
+int journal_stream_save_rest(const JournalStream *s) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int r;
+
+        if (!s->buffer)
+                return -ENODATA;
+
+        fd = memfd_create("rest", MFD_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = file_write_all(fd, s->buffer, s->size);
+        return r < 0 ? r : TAKE_FD(fd);
+}
+
+int journal_stream_load_rest(JournalStream *s, int fd) {
+        _cleanup_(freep) char *rest = NULL;
+        size_t size;
+        char *buffer;
+        int r;
+
+        r = file_read_fd(fd, BUFFER_SIZE, &rest, &size);
+        if (r < 0 || size == 0)
+                return r;
+        buffer = realloc(s->buffer, BUFFER_SIZE);
+        if (!buffer)
+                return -ENOMEM;
+
+        memcpy(buffer, rest, size);
+        s->buffer = buffer;
+        s->capacity = BUFFER_SIZE;
+        s->size = size;
+        s->n_scanned = 0;
+        return stream_set_timer(s, 0);
 }

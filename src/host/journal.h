@@ -41,6 +41,10 @@ int journal_stream_new(JournalStream **ret, sd_event *event, int64_t priority, i
 
 int journal_stream_get_fd(const JournalStream *s); /* stays the stream's */
 
+/* As pump_save_rest() and pump_load_rest(): the beginning of a line, or lines that journald did not take yet. */
+int journal_stream_save_rest(const JournalStream *s);
+int journal_stream_load_rest(JournalStream *s, int fd);
+
 /* Whoever may still write is not waited for any more: what is there now is sent, a last line without a newline
  * included, then done() is called. If journald takes nothing, of anybody, for a second, the rest is given up with a
  * warning. */

@@ -143,6 +143,12 @@ void spawn_set_nofile(const struct rlimit *limit) {
         nofile_is_set = true;
 }
 
+bool spawn_get_nofile(struct rlimit *ret) {
+        if (nofile_is_set)
+                *ret = nofile;
+        return nofile_is_set;
+}
+
 /* A service that is to be the last to go when memory runs short is given a negative score, and children inherit it. What
  * protects us is not for containers: one without a score of its own would be protected before all else. */
 static bool oom_score_is_negative(void) {

@@ -31,6 +31,7 @@ int spawn(const SpawnParameters *p, pid_t *ret);
 /* The RLIMIT_NOFILE that programs get from now on; ours is not changed. */
 struct rlimit;
 void spawn_set_nofile(const struct rlimit *limit);
+bool spawn_get_nofile(struct rlimit *ret); /* false if they get ours */
 
 /* Where a command is: an absolute path as it is, a plain name looked up in $PATH (the default path of execvp without
  * one). The caller frees *ret. -ENOENT, -EACCES (found, but not executable), -EINVAL for a relative path with a

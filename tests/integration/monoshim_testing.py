@@ -1216,7 +1216,7 @@ class Daemon:
     descriptors for it over them. 'sockets' are (name, socket) that it is given to listen on."""
 
     def __init__(self, directory, runtime="runc", bus="none", config=None, arguments=(), environment=None, runtime_root=None,
-                 wrapper=(), keeps=False, sockets=()):
+                 wrapper=(), keeps=False, sockets=(), program=None):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         os.chmod(self.directory, 0o755)
@@ -1235,6 +1235,7 @@ class Daemon:
         self.pid = None
         self.manager = ServiceManager(os.path.join(self.directory, "notify"), keeps)
         self.sockets = list(sockets)
+        self.program = program or MONOSHIMD
         self.clients = []
         self.base_fds = None
         self.configure(**(config or {}))
@@ -1245,7 +1246,7 @@ class Daemon:
             f.write("[Manager]\n" + "".join("%s=%s\n" % i for i in settings.items()))
 
     def command(self):
-        return self.wrapper + WRAPPER + [MONOSHIMD, "--bus=" + self.bus, "--listen=" + self.socket,
+        return self.wrapper + WRAPPER + [self.program, "--bus=" + self.bus, "--listen=" + self.socket,
                                          "--state=" + self.state, "--root=" + self.root, "--runtime=" + self.runtime,
                                          "--runtime-root=" + self.runtime_root, "--config=" + self.config,
                                          "--log-level=debug"] + self.arguments

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon executes a newer version of itself in place, and nobody notices."""
+
+import hashlib
+import os
+import shutil
+import signal
+import threading
+import time
+
+import pytest
+
+import monoshim_testing as t
+
+
+class Binary:
+    """A copy of monoshimd that can be replaced."""
+
+    def __init__(self, directory):
+        self.path = os.path.join(directory, "monoshimd")
+        self.replace()
+
+    def replace(self, source=None, text=None):
+        new = self.path + ".new"
+        if text is None:
+            shutil.copy(source or t.MONOSHIMD, new)
+        else:
+            with open(new, "w") as f:
+                f.write(text)
+        os.chmod(new, 0o755)
+        os.rename(new, self.path)
+
+
+@pytest.fixture
+def binary(directory):
+    return Binary(directory)
+
+
+@pytest.fixture(params=["kept", "not-kept"])
+def daemon(request, make_daemon, binary):
+    """With and without a service manager that keeps descriptors: it has to make no difference here."""
+    return make_daemon(program=binary.path, keeps=request.param == "kept")
+
+
+def reload(daemon):
+    """SIGHUP; returns once the manager has been told that it is over."""
+    daemon.manager.messages.clear()
+    os.kill(daemon.pid, signal.SIGHUP)
+    assert daemon.manager.wait_for("READY=1", 10 * t.SCALE), daemon.log_tail()
+    assert any(m.startswith("RELOADING=1") for m in daemon.manager.messages)
+
+
+def executions(daemon):
+    return daemon.log_text().count("which was replaced.")
+
+
+def replace(daemon, binary):
+    """To another inode with the same contents."""
+    before = executions(daemon)
+    binary.replace()
+    reload(daemon)
+    assert executions(daemon) == before + 1, daemon.log_tail()
+
+
+def test_without_a_new_binary_it_stays(daemon, client):
+    reload(daemon)
+    assert executions(daemon) == 0
+    client.sync()
+
+
+def test_a_client_notices_nothing(daemon, client, binary, bundle):
+    c = client.create("c1", bundle("sleep", "1000"), Labels={"a": "b"})
+    c.start()
+    for _ in range(3):
+        replace(daemon, binary)
+        assert c.get("Status") == "running" and c.get("Labels", t.CONTAINER) == {"a": "b"}
+        c.run("e%d" % executions(daemon), "true").wait()
+    c.kill()
+    assert c.wait()[0] == 137
+    c.delete()
+    assert client.event_names("c1")[-2:] == ["TaskExit", "TaskDelete"]
+
+
+def test_its_containers_stay_its_children(daemon, client, binary, bundle):
+    """So their exits are seen as before, also on a kernel that tells nobody else."""
+    c = client.create("c1", bundle("sh", "-c", 'trap "exit 42" TERM; while :; do sleep 0.05; done'))
+    c.start()
+    e = c.run("e1", "sleep", "1000")
+    replace(daemon, binary)
+    assert sorted(daemon.children()) == sorted([c.get("Pid"), e.get("Pid")])
+    e.kill()
+    assert e.wait()[0] == 137
+    time.sleep(0.3)
+    c.kill(signal.SIGTERM)
+    assert c.wait()[0] == 42
+    assert "is unknown" not in daemon.log_text()
+
+
+def test_waits_go_on(daemon, client, binary, bundle):
+    c = client.create("c1", bundle("sleep", "1000"))
+    c.start()
+    others = [daemon.connect() for _ in range(3)]
+    waits = [x.container("c1").begin("Wait") for x in others for _ in range(2)]
+    replace(daemon, binary)
+    replace(daemon, binary)
+    c.kill()
+    for w in waits:
+        assert w.result(10 * t.SCALE)[0] == 137
+
+
+def test_terminals_and_streams_go_on(daemon, client, binary, bundle, fifo):
+    out, inp = fifo("out").open_reader(), fifo("in")
+    c = client.create("c1", bundle("cat", terminal=True), Terminal=True, Stdin=str(inp), Stdout=str(out))
+    c.start()
+    relayed = fifo("relayed").open_reader()
+    script = "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done"
+    d = client.create("c2", bundle("sh", "-c", script), Stdout=str(relayed), Relay=True)
+    d.start()
+    inp.open_writer()
+    for i in range(3):
+        os.write(inp.fd, b"line %d\n" % i)
+        assert out.read_line() == b"line %d\r\n" % i and out.read_line() == b"line %d\r\n" % i
+        replace(daemon, binary)
+    assert relayed.read_to_end() == b"".join(b"%d\n" % i for i in range(3000))
+    inp.close()
+    c.close_io()
+    assert c.wait()[0] == 0
+
+
+def test_what_is_stuck_is_not_lost(daemon, client, binary, bundle, fifo):
+    """Bytes that were read from a terminal's FIFO and that the terminal does not take yet."""
+    inp, out = fifo("in"), fifo("out").open_reader()
+    c = client.create("c1", bundle("sh", "-c", "stty raw -echo; echo ready; sleep 1; head -c 60000 | sha256sum", terminal=True),
+                      Terminal=True, Stdin=str(inp), Stdout=str(out))
+    c.start()
+    assert out.read_line().rstrip() == b"ready"
+    inp.open_writer()
+    data = os.urandom(60000).replace(b"\0", b"x")
+    threading.Thread(target=os.write, args=(inp.fd, data)).start()
+    time.sleep(0.3)
+    replace(daemon, binary)
+    assert out.read_line().split()[0] == hashlib.sha256(data).hexdigest().encode()
+    c.wait()
+
+
+def test_the_limit_of_open_files_stays(daemon, client, binary, bundle, fifo):
+    """The daemon's own is raised, that of what it starts is not."""
+    for number in range(2):
+        out = fifo("out%d" % number).open_reader()
+        c = client.create("c%d" % number, bundle("sh", "-c", "ulimit -n"), Stdout=str(out))
+        c.start()
+        seen = out.read_to_end()
+        c.wait()
+        if number:
+            assert seen == before
+        before = seen
+        replace(daemon, binary)
+
+
+def test_no_descriptor_is_lost_or_left(daemon, client, binary, bundle):
+    c = client.create("c1", bundle("sleep", "1000"))
+    c.start()
+    replace(daemon, binary)
+    client.sync()
+    before = daemon.fds()
+    for _ in range(5):
+        replace(daemon, binary)
+    client.sync()
+    assert daemon.fds() == before
+    c.end()
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/nonexistent\n", "garbage", "#!/bin/sh\nsleep 60\n"],
+                         ids=["fails", "no-interpreter", "no-program", "hangs"])
+def test_a_binary_that_does_not_run_is_not_executed(daemon, client, binary, text):
+    if "sleep" in text and t.SCALE > 1:
+        pytest.skip("it takes the ten seconds that a version may take")
+    binary.replace(text=text)
+    daemon.manager.messages.clear()
+    os.kill(daemon.pid, signal.SIGHUP)
+    assert daemon.manager.wait_for("READY=1", 20 * t.SCALE)
+    assert executions(daemon) == 0 and "Not executing" in daemon.log_text()
+    client.sync()
+    replace(daemon, binary)
+
+
+def test_a_runtime_that_hangs_puts_it_off(make_daemon, binary, directory):
+    """Calls are held for a moment only, and it happens in the end."""
+    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "6s"})
+    client = daemon.connect()
+    b = t.make_bundle(os.path.join(directory, "b1"), ["sleep", "1000"])
+    daemon.control.set("c1", "create", "hang")
+    hanging = client.begin_create("c1", b)
+    t.wait_for(lambda: daemon.control.invocations("create"), what="the runtime")
+    binary.replace()
+    daemon.manager.messages.clear()
+    os.kill(daemon.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    daemon.control.clear()
+    began = time.monotonic()
+    daemon.connect().list()
+    assert time.monotonic() - began < 3 * t.SCALE
+    with t.refused("DeadlineExceeded"):
+        hanging.result(20 * t.SCALE)
+    assert daemon.manager.wait_for("READY=1", 20 * t.SCALE)
+    assert executions(daemon) == 1
+    client.sync()
+
+
+def test_under_load_no_call_fails_and_no_event_is_lost(request, make_daemon, binary, bundle, message_bus):
+    """Lives and execs without end on the bus and on the socket, and a reload now and then; a subscriber sees it all."""
+    daemon = make_daemon(program=binary.path, bus=message_bus.address, keeps=True)
+    rounds = 40 if t.LARGE else 6
+    stop, failures, counts = threading.Event(), [], []
+
+    def live(i):
+        client = message_bus.connect() if i % 2 else daemon.connect()
+        n = 0
+        try:
+            base = client.create("base%d" % i, bundle("sleep", "1000"))
+            base.start()
+            while not stop.is_set():
+                c = client.create("c%d-%d" % (i, n), bundle("sh", "-c", "exit %d" % (n % 100)))
+                w = c.begin("Wait")
+                c.start()
+                assert w.result(60 * t.SCALE)[0] == n % 100
+                c.delete()
+                e = base.run("e%d" % n, "sh", "-c", "exit %d" % (n % 50))
+                assert e.wait(60 * t.SCALE)[0] == n % 50
+                e.delete()
+                n += 1
+            base.end()
+        except Exception as error:
+            failures.append((i, n, repr(error)))
+        counts.append(n)
+
+    watcher = daemon.connect()
+    subscription = watcher.subscribe()
+    threads = [threading.Thread(target=live, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(rounds):
+        time.sleep(0.5)
+        replace(daemon, binary)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures, (failures, daemon.log_tail())
+    last = watcher.get_events()[1][-1].sequence
+    seen = []
+    while not seen or seen[-1] < last:
+        record = subscription.record(10 * t.SCALE)
+        assert "gap" not in record
+        seen.append(record["sequence"])
+    assert seen == list(range(1, last + 1))
+    print("%d re-executions, %d lives and execs, %d events" % (rounds, sum(counts), len(seen)))
