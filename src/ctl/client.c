@@ -8,6 +8,7 @@
 #include "ctl/client.h"
 
 #include "util/clock.h"
+#include "ctl/agent.h"
 #include "ctl/format.h"
 #include "ctl/i18n.h"
 #include "ctl/report.h"
@@ -61,10 +62,10 @@ static int bus_open_default(sd_bus **ret) {
         return sd_bus_open_system_with_description(ret, "monoshim");
 }
 
-static int bus_open(const char *given, sd_bus **ret) {
+static int bus_open(const Settings *settings, sd_bus **ret) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(freep) char *address = NULL;
-        const char *name;
+        const char *given = settings->address, *name;
         int r;
 
         if (!given)
@@ -77,8 +78,8 @@ static int bus_open(const char *given, sd_bus **ret) {
         if (r < 0)
                 return r;
 
-        /* Whoever may ask somebody for a password, may. */
-        r = sd_bus_set_allow_interactive_authorization(bus, true);
+        /* polkit may ask somebody for a password, if there is somebody. */
+        r = sd_bus_set_allow_interactive_authorization(bus, !settings->no_ask_password && agent_may_ask());
         if (r < 0)
                 return r;
 
@@ -100,13 +101,16 @@ int client_new(const Settings *settings, Client **ret) {
                 return report_errno(ENOMEM, _("Cannot connect to monoshimd"));
 
         c->settings = settings;
-        r = bus_open(settings->address, &c->bus);
+        r = bus_open(settings, &c->bus);
         if (r == -EINVAL && settings->address)
                 return report_errno(r, _("\"%s\" is no D-Bus address and no absolute path"), settings->address);
         if (r < 0 && settings->address)
                 return report_call(r, NULL, _("Cannot connect to monoshimd at \"%s\""), settings->address);
         if (r < 0)
                 return report_call(r, NULL, _("Cannot connect to monoshimd"));
+
+        if (!settings->no_ask_password && agent_may_ask())
+                agent_start();
 
         *ret = TAKE_PTR(c);
         return 0;
@@ -134,7 +138,7 @@ int client_reconnect(Client *c) {
 
         for (;;) {
                 c->bus = sd_bus_flush_close_unref(c->bus);
-                r = bus_open(c->settings->address, &c->bus);
+                r = bus_open(c->settings, &c->bus);
                 if (r >= 0)
                         r = client_probe(c);
                 if (r >= 0 || clock_get_monotonic() >= deadline)

@@ -79,6 +79,7 @@ static const char usage[] = N_("Usage: monoshim [OPTION...] VERB [ARGUMENT...]\n
                                "      --address=ADDRESS    Where monoshimd is: a D-Bus address, or the path of a\n"
                                "                           socket (default: $MONOSHIM_ADDRESS, else\n"
                                "                           /run/monoshim/bus, else the system bus)\n"
+                               "      --no-ask-password    Fail where polkit would ask for a password\n"
                                "  -h, --help               Show this, or after a verb its options\n"
                                "      --version            Show the version\n");
 

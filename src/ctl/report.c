@@ -69,7 +69,7 @@ const char *report_hint(int r, const sd_bus_error *error) {
                 { SD_BUS_ERROR_DISCONNECTED, N_("monoshimd has gone away; containers go on without it.") },
                 { SD_BUS_ERROR_ACCESS_DENIED, N_("Only root may do this, unless polkit says otherwise.") },
                 { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
-                  N_("Only root may do this, unless polkit says otherwise.") },
+                  N_("Try again on a terminal, without --no-ask-password, or as root.") },
         };
 
         if (sd_bus_error_is_set(error)) {

@@ -80,6 +80,10 @@ static int settings_take(Settings *s, const char *verb, int c, const char *usage
                 s->address = optarg;
                 return 1;
 
+        case OPTION_NO_ASK_PASSWORD:
+                s->no_ask_password = true;
+                return 1;
+
         default:
                 return 0;
         }

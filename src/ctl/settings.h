@@ -19,6 +19,7 @@ typedef struct Settings {
         const char *address;    /* NULL: the socket of monoshimd if it is there, else the system bus */
         const char *verb;       /* NULL while it is looked for */
         OutputMode output;
+        bool no_ask_password;   /* polkit is to ask nobody for a password on our behalf */
         bool closed[3];         /* standard streams that were not open when we were started */
 } Settings;
 
@@ -38,12 +39,14 @@ enum {
         { "namespace", required_argument, NULL, 'n' },                   \
         { "version", no_argument, NULL, OPTION_VERSION },                \
         { "json", required_argument, NULL, OPTION_JSON },                \
-        { "address", required_argument, NULL, OPTION_ADDRESS }
+        { "address", required_argument, NULL, OPTION_ADDRESS },          \
+        { "no-ask-password", no_argument, NULL, OPTION_NO_ASK_PASSWORD }
 
 enum {
         OPTION_VERSION = 0x100,
         OPTION_JSON,
         OPTION_ADDRESS,
+        OPTION_NO_ASK_PASSWORD,
 };
 
 /* The defaults, from the environment (MONOSHIM_NAMESPACE, MONOSHIM_ADDRESS). Strings are borrowed. */

@@ -5,11 +5,13 @@ The clients of other users are connections of this very process, made with anoth
 of its other end. polkitd gets our actions and rules in a mount namespace of its own."""
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import termios
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -804,3 +806,49 @@ def test_the_bus_lets_everybody_call_and_root_alone_listen(system_bus, make_daem
     d.stop()
     d.bus = "none"
     d.start()
+
+
+# The client
+
+
+def become(user):
+    uid = pwd.getpwnam(user).pw_uid
+
+    def change():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+
+    return change
+
+
+def test_the_client_says_what_would_help(message_bus, polkit, daemon):
+    if subprocess.call([t.MONOSHIM, "--version"], preexec_fn=become(ASK), stdout=subprocess.DEVNULL) != 0:
+        pytest.skip("others cannot run " + t.MONOSHIM)
+    for user, text in ((ASK, "Try again on a terminal"), (NO, "polkit does not allow " + INSPECT)):
+        for option in ([], ["--no-ask-password"]):
+            p = subprocess.run([t.MONOSHIM, "--address=" + message_bus.address, *option, "list"], preexec_fn=become(user),
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            assert p.returncode == 1 and text in p.stderr and INSPECT in p.stderr, p.stderr
+
+
+def test_the_client_asks_on_its_terminal(message_bus, polkit, daemon):
+    """pkttyagent is started, and asks; with --no-ask-password it is not."""
+    if not os.access("/usr/bin/pkttyagent", os.X_OK):
+        pytest.skip("pkttyagent is not installed")
+    for option, text in (([], b"AUTHENTICATING FOR " + INSPECT.encode()), (["--no-ask-password"], b"without --no-ask-password")):
+        master, slave = os.openpty()
+
+        def on_terminal():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            become(ASK)()
+
+        p = subprocess.Popen([t.MONOSHIM, "--address=" + message_bus.address, *option, "list"], preexec_fn=on_terminal, stdin=slave,
+                             stdout=slave, stderr=slave, env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": message_bus.address})
+        os.close(slave)
+        reader = t.Reader(master)
+        reader.read_until(lambda data: text in data, what=text)
+        os.write(master, b"\x03")
+        p.wait(t.TIMEOUT)
+        reader.close()
