@@ -565,20 +565,24 @@ static void writer_make_generator(JsonWriter *w, bool pretty) {
         yajl_gen_config(w->generator, yajl_gen_indent_string, "  ");
 }
 
+/* A function of its own, so that no variable is changed between setjmp() and the jump back. */
+static __attribute__((noinline)) int writer_guard_generator(JsonWriter *w, bool pretty) {
+        if (setjmp(w->memory.exhausted) != 0)
+                return -ENOMEM;
+
+        w->memory.guarded = true;
+        writer_make_generator(w, pretty);
+        w->memory.guarded = false;
+        return w->generator ? 0 : -ENOMEM;
+}
+
 JsonWriter *json_writer_new(bool pretty) {
         JsonWriter *w = calloc(1, sizeof(JsonWriter));
 
         if (!w)
                 return NULL;
 
-        if (setjmp(w->memory.exhausted) != 0) {
-                w->generator = NULL;
-                return json_writer_free(w);
-        }
-        w->memory.guarded = true;
-        writer_make_generator(w, pretty);
-        w->memory.guarded = false;
-        return w->generator ? w : json_writer_free(w);
+        return writer_guard_generator(w, pretty) < 0 ? json_writer_free(w) : w;
 }
 
 JsonWriter *json_writer_free(JsonWriter *w) {
