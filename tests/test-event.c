@@ -31,6 +31,10 @@ static const Event sample = {
         .checkpoint = "/image",
         .id = "web",
         .exec_id = "e1",
+        .syscall = "mkdir",
+        .action = "errno",
+        .error = EPERM,
+        .count = UINT64_MAX,
         .exited_at = 1700000000123455,
         .pid = UINT32_MAX,
         .exit_status = 137,
@@ -275,6 +279,7 @@ static void test_topics_and_signals_are_containerds(void **state) {
                 { "/tasks/delete", "TaskDelete" },             { "/tasks/exec-added", "TaskExecAdded" },
                 { "/tasks/exec-started", "TaskExecStarted" },  { "/tasks/paused", "TaskPaused" },
                 { "/tasks/resumed", "TaskResumed" },           { "/tasks/checkpointed", "TaskCheckpointed" },
+                { "/tasks/seccomp", "TaskSeccomp" },
         };
 
         for (int t = 0; t < _EVENT_TOPIC_MAX; t++) {

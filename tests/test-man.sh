@@ -70,16 +70,17 @@ compare "every option of src/bus is in org.monoshim1(5)" "$missing" "$(echo $opt
 settings=$(sed -n 's/^\.B \([A-Za-z]*\)=$/\1/p' man/monoshimd.conf.5)
 missing=
 for setting in $settings; do
-        grep -qw -- "$setting" src/host/config.c || missing="$missing $setting"
+        cat src/host/config.c src/host/seccomp-policy.c | grep -qw -- "$setting" || missing="$missing $setting"
 done
-compare "every setting in monoshimd.conf(5) is known to src/host/config.c" "$missing" "$(echo $settings | wc -w)"
+compare "every setting in monoshimd.conf(5) is known to src/host" "$missing" "$(echo $settings | wc -w)"
 
-known=$(sed -nE 's/^ *(NUMBER|SIZE|TIMESPAN)\("([A-Z][A-Za-z]+)", .*/\2/p' src/host/config.c)
+known="$(sed -nE 's/^ *(NUMBER|SIZE|TIMESPAN)\("([A-Z][A-Za-z]+)", .*/\2/p' src/host/config.c)
+$(sed -nE 's/^ *\{ "([A-Z][A-Za-z]+)", .*SECCOMP_.*/\1/p' src/host/seccomp-policy.c)"
 missing=
 for setting in $known; do
         grep -qx -- "\.B $setting=" man/monoshimd.conf.5 || missing="$missing $setting"
 done
-compare "every setting of src/host/config.c is in monoshimd.conf(5)" "$missing" "$(echo $known | wc -w)"
+compare "every setting of src/host is in monoshimd.conf(5)" "$missing" "$(echo $known | wc -w)"
 
 help=$("${MONOSHIMD:-build/src/monoshimd}" --help 2>&1)
 options=$(echo "$help" | grep -oE -- '--[a-z][a-z-]+' | sort -u)

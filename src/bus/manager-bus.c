@@ -321,6 +321,9 @@ const sd_bus_vtable manager_vtable[] = {
         SD_BUS_SIGNAL_WITH_ARGS("TaskResumed", SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id), 0),
         SD_BUS_SIGNAL_WITH_ARGS("TaskCheckpointed",
                                 SD_BUS_ARGS("t", sequence, "s", namespace, "s", container_id, "s", checkpoint), 0),
+        /* Spelt out, since errno is a macro. */
+        SD_BUS_SIGNAL_WITH_NAMES("TaskSeccomp", "tssussut",
+                                 "sequence\0namespace\0container_id\0pid\0syscall\0action\0errno\0count\0", 0),
 
         SD_BUS_VTABLE_END
 };

@@ -10,6 +10,7 @@
 #include "core/operation.h"
 #include "core/process-io.h"
 #include "core/registry.h"
+#include "core/seccomp.h"
 #include "core/state.h"
 #include "util/clock.h"
 #include "util/crash-point.h"
@@ -76,6 +77,9 @@ Container *container_free(Container *c) {
         }
         process_done(&c->init);
         (void) oom_watch_free(c->oom);
+        if (c->phase != CONTAINER_LIVE)
+                container_forget_seccomp(c);
+        (void) container_seccomp_free(c->seccomp);
 
         free(c->id);
         free(c->bundle);
@@ -239,6 +243,8 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
         char *record, *before;
         int r;
 
+        if (topic == EVENT_SECCOMP)
+                container_fill_in_seccomp(c, &e);
         record = event_to_record(&e);
         if (!record && must_save)
                 return -ENOMEM;
@@ -278,6 +284,8 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
         crash_point("commit-told");
         if (changes != 0)
                 s->observer.process_changed(s->observer.userdata, subject, changes);
+        if (topic == EVENT_START)
+                container_on_started_seccomp(c);
         return 0;
 }
 
@@ -317,6 +325,7 @@ void container_withdraw(Container *c) {
 
         c->phase = CONTAINER_DELETED;
         c->oom = oom_watch_free(c->oom);
+        container_forget_seccomp(c);
         process_withdraw(&c->init);
 }
 
@@ -352,6 +361,7 @@ void process_publish_exit(Process *p) {
         Container *c = p->container;
 
         container_flush_oom(c);
+        container_flush_seccomp(c);
         registry_unindex_process(c->registry, p);
         if (!process_is_init(p) && p->state == PROCESS_RUNNING)
                 c->n_execs_alive--;

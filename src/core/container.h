@@ -52,6 +52,7 @@ struct Container {
         uint64_t oom_counter; /* the kernel's count that has been told of; UINT64_MAX: not known yet */
         uint64_t oom_untold;  /* while it is being started */
         OomWatch *oom;
+        struct ContainerSeccomp *seccomp; /* if it has a listener of ours, or had one */
         bool owns_bundle;
         bool is_unknown; /* its state was lost: what it had is looked for where it would be */
         bool systemd_cgroup;

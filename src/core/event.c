@@ -53,6 +53,13 @@ static const struct {
         [EVENT_CHECKPOINTED] = { "/tasks/checkpointed", "TaskCheckpointed", {
                 FIELD("checkpoint", STRING, checkpoint),
         }},
+        [EVENT_SECCOMP] = { "/tasks/seccomp", "TaskSeccomp", {
+                FIELD("pid", UINT32, pid),
+                FIELD("syscall", STRING, syscall),
+                FIELD("action", STRING, action),
+                FIELD("errno", UINT32, error),
+                FIELD("count", UINT64, count),
+        }},
 };
 /* clang-format on */
 

@@ -22,6 +22,7 @@ typedef enum EventTopic {
         EVENT_PAUSED,
         EVENT_RESUMED,
         EVENT_CHECKPOINTED,
+        EVENT_SECCOMP,
         _EVENT_TOPIC_MAX,
         _EVENT_TOPIC_INVALID = -EINVAL,
 } EventTopic;
@@ -46,9 +47,13 @@ typedef struct Event {
         const char *checkpoint;
         const char *id; /* of the process: the container's for its init */
         const char *exec_id;
+        const char *syscall;
+        const char *action;
         uint64_t exited_at;
+        uint64_t count;
         uint32_t pid;
         uint32_t exit_status;
+        uint32_t error;
         bool terminal;
 } Event;
 

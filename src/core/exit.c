@@ -5,6 +5,7 @@
 #include "core/exec.h"
 #include "core/operation.h"
 #include "core/process-io.h"
+#include "core/seccomp.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -223,6 +224,7 @@ static int delete_argv(const Operation *op, const Runtime *runtime, char ***ret)
 static void delete_finish(Operation *op) {
         Container *c = op->process->container;
 
+        container_flush_seccomp(c);
         c->phase = CONTAINER_DELETED; /* what state.json says from now on: a crash from here only leaves folders to
                                          remove */
         (void) container_commit(c, EVENT_DELETE, &c->init, 0, false);

@@ -5,6 +5,7 @@
 #include "core/cleanup.h"
 #include "core/exec.h"
 #include "core/process-io.h"
+#include "core/seccomp.h"
 #include "core/start.h"
 #include "core/state.h"
 #include "host/bundle.h"
@@ -250,7 +251,7 @@ static int on_namespace_folder(Restore *restore, int state_fd, const char *none,
         int r;
 
         if (name[0] == '.') {
-                if (!streq(name, EVENTLOG_FOLDER) && !streq(name, CONSOLE_FOLDER))
+                if (!streq(name, EVENTLOG_FOLDER) && !streq(name, CONSOLE_FOLDER) && !streq(name, SECCOMP_FOLDER))
                         log_warning("State directory: leaving \"%s\" alone, it is not ours.", name);
                 return 0;
         }
@@ -607,6 +608,8 @@ int restore_all(Registry *registry) {
                 crash_point("restore-acted");
                 free(f->reason);
         }
+        if (registry->services->seccomp)
+                seccomp_restore(registry->services->seccomp);
         fdstore_forget_rest(registry->services->store);
 
         if (restore.n_findings > 0)

@@ -19,6 +19,7 @@
 
 typedef struct Container Container;
 typedef struct Process Process;
+typedef struct Seccomp Seccomp;
 
 /* The properties of a Process that can change, for Observer::process_changed. */
 typedef enum ProcessChange {
@@ -48,6 +49,7 @@ typedef struct Services {
         SubscriptionSet *subscriptions;
         OomWatcher *oom;
         FdStore *store; /* descriptors that outlive us */
+        Seccomp *seccomp; /* NULL: none */
         Observer observer;
         sd_id128_t boot_id;
 
@@ -63,6 +65,7 @@ typedef struct Services {
 } Services;
 
 /* Priorities of event sources: exits are seen before new requests are read. */
+#define PRIORITY_SECCOMP (-7) /* what a runtime hands over, before that it has ended */
 #define PRIORITY_OOM (-6) /* before the exit that it causes */
 #define PRIORITY_EXIT (-5)
 #define PRIORITY_BUS 0

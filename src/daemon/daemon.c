@@ -66,6 +66,7 @@ void daemon_done(Daemon *d) {
         registry_done(&d->registry);
         d->subscriptions = subscriptions_free(d->subscriptions);
         d->log = eventlog_free(d->log);
+        d->seccomp = seccomp_free(d->seccomp);
         d->oom = oom_watcher_free(d->oom);
         d->store = fdstore_free(d->store);
         d->reexec = reexec_free(d->reexec);
@@ -296,6 +297,11 @@ static int daemon_open_services(Daemon *d) {
         r = sd_id128_get_boot(&d->services.boot_id);
         if (r < 0)
                 return log_error_errno(r, "Failed to get the boot id: %m");
+
+        r = seccomp_new(&d->seccomp, &d->registry, &d->config.seccomp);
+        if (r < 0)
+                return log_error_errno(r, "Failed to set up the seccomp agent: %m");
+        d->services.seccomp = d->seccomp;
         return 0;
 }
 

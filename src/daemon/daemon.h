@@ -5,6 +5,7 @@
 
 #include "bus/front.h"
 #include "core/registry.h"
+#include "core/seccomp.h"
 #include "core/services.h"
 #include "daemon/inherit.h"
 #include "daemon/options.h"
@@ -21,6 +22,7 @@ typedef struct Daemon {
         EventLog *log;
         SubscriptionSet *subscriptions;
         OomWatcher *oom;
+        Seccomp *seccomp;
         FdStore *store;
         Inheritance inheritance;
         Service service;

@@ -71,6 +71,7 @@ const Setting config_settings[] = {
 };
 
 static const ConfigSection config_sections[] = {
+        { "Seccomp", offsetof(Config, seccomp), seccomp_section_parse, seccomp_section_done },
         {},
 };
 /* clang-format on */
@@ -253,6 +254,8 @@ static void loader_on_section_setting(Loader *l, const ConfigSection *s, const c
                             section);
         else if (r < 0)
                 loader_refuse(l, name, value, what);
+        else if (r > 0)
+                log_warning("%s:%u: %s= in section [%s] %s", l->path, l->line, name, section, strempty(what));
 }
 
 static int loader_on_entry(void *userdata, const char *section, const char *name, const char *value) {

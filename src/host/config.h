@@ -8,6 +8,7 @@
  * in [Section NAME], is a row in the table of sections there. */
 
 #include "host/limits.h"
+#include "host/seccomp-policy.h"
 #include "util/macro.h"
 
 #define CONFIG_PATH_DEFAULT "/etc/monoshim/monoshimd.conf"
@@ -19,6 +20,7 @@ typedef struct Config {
         uint64_t idle_timeout_usec;    /* IdleTimeoutSec=, the same, or IDLE_TIMEOUT_UNSET */
         unsigned max_runtime_jobs;     /* MaxRuntimeJobs=, default 2 x CPUs, at least 4 */
         Limits limits;                 /* Max...= */
+        SeccompPolicies *seccomp;      /* [Seccomp]; NULL: none */
 } Config;
 
 void config_init(Config *c); /* the defaults */
@@ -56,7 +58,8 @@ extern const Setting config_settings[];
 /* Takes one setting of such a section. 'target' is what ConfigSection::offset points to, 'argument' is NULL without
  * one. Returns 0; -ENOENT if there is no such setting, which is warned of; another negative errno, with
  * *reterr_reason saying what is wrong ("is no name of a system call": it is appended to "NAME=VALUE "), or NULL
- * without memory. An empty value is to take back what was set before. */
+ * without memory; 1 if only part of the value was ignored, which *reterr_reason says likewise and is warned of. An empty
+ * value is to take back what was set before. */
 typedef int (*ConfigSectionParse)(void *target, const char *argument, const char *name, const char *value,
                                   char **reterr_reason);
 

@@ -515,3 +515,7 @@ Job *job_free(Job *job) {
         free(job->directory);
         return mfree(job);
 }
+
+pid_t job_get_pid(const Job *job) {
+        return job->state == JOB_RUNNING ? job->pid : 0;
+}

@@ -55,5 +55,7 @@ unsigned job_pool_n_running(const JobPool *pool);
 int job_new(Job **ret, JobPool *pool, const JobParameters *p, JobDone done, void *userdata);
 /* The deadline is now: it is killed, or not started any more, and done() is called with -ETIMEDOUT, from the loop. */
 void job_expire(Job *job);
+/* Of the program while it runs, else 0. */
+pid_t job_get_pid(const Job *job);
 Job *job_free(Job *job);
 DEFINE_CLEANUP(Job *, job_free);

@@ -147,8 +147,8 @@ static void write_to_stderr(const char *ns, const char *id, const char *text) {
                 logger.n_dropped++;
 }
 
-static int send_to_journal(int level, int error, const char *ns, const char *id, const char *text) {
-        char fields[6][LINE_SIZE + sizeof("CONTAINER_NAMESPACE=")];
+static int send_to_journal(int level, int error, const char *ns, const char *id, const char *field, const char *text) {
+        char fields[7][LINE_SIZE + sizeof("CONTAINER_NAMESPACE=")];
         struct iovec iov[ELEMENTSOF(fields)];
         int n = 0;
 
@@ -161,30 +161,50 @@ static int send_to_journal(int level, int error, const char *ns, const char *id,
         }
         if (error > 0)
                 (void) snprintf(fields[n++], sizeof(fields[0]), "ERRNO=%d", error);
+        if (field)
+                (void) snprintf(fields[n++], sizeof(fields[0]), "%s", field);
 
         for (int i = 0; i < n; i++)
                 iov[i] = (struct iovec) { .iov_base = fields[i], .iov_len = strlen(fields[i]) };
         return sd_journal_sendv(iov, n);
 }
 
-int log_full(int level, int error, const char *ns, const char *id, const char *format, ...) {
+static int _printf_(6, 0) log_fullv(int level, int error, const char *ns, const char *id, const char *field,
+                                    const char *format, va_list args) {
         char text[LINE_SIZE] = "";
         int saved = errno;
-        va_list args;
 
         error = abs(error);
         if (level > logger.max_level)
                 return -error;
 
         errno = error; /* for %m */
-        va_start(args, format);
         line_extend(text, format, args);
-        va_end(args);
         make_one_line(text);
 
-        if (!logger.journal || send_to_journal(level, error, ns, id, text) < 0)
+        if (!logger.journal || send_to_journal(level, error, ns, id, field, text) < 0)
                 write_to_stderr(ns, id, text);
 
         errno = saved;
         return -error;
+}
+
+int log_full(int level, int error, const char *ns, const char *id, const char *format, ...) {
+        va_list args;
+        int r;
+
+        va_start(args, format);
+        r = log_fullv(level, error, ns, id, NULL, format, args);
+        va_end(args);
+        return r;
+}
+
+int log_full_field(int level, int error, const char *ns, const char *id, const char *field, const char *format, ...) {
+        va_list args;
+        int r;
+
+        va_start(args, format);
+        r = log_fullv(level, error, ns, id, field, format, args);
+        va_end(args);
+        return r;
 }

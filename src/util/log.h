@@ -23,6 +23,10 @@ int log_level_from_string(const char *s);
  * forge a line. Always returns -abs(error), and leaves errno alone. */
 int log_full(int level, int error, const char *ns, const char *id, const char *format, ...) _printf_(5, 6);
 
+/* The same with one more field for the journal, "NAME=value"; NULL for none. */
+int log_full_field(int level, int error, const char *ns, const char *id, const char *field, const char *format, ...)
+        _printf_(6, 7);
+
 #define log_debug(...) ((void) log_full(LOG_DEBUG, 0, NULL, NULL, __VA_ARGS__))
 #define log_info(...) ((void) log_full(LOG_INFO, 0, NULL, NULL, __VA_ARGS__))
 #define log_notice(...) ((void) log_full(LOG_NOTICE, 0, NULL, NULL, __VA_ARGS__))

@@ -100,6 +100,7 @@ EVENT_ARGUMENTS = {
     "TaskPaused": (),
     "TaskResumed": (),
     "TaskCheckpointed": ("checkpoint",),
+    "TaskSeccomp": ("pid", "syscall", "action", "errno", "count"),
 }
 EVENT_SIGNATURES = {
     "TaskCreate": "tsssa(sssas)sssbsu",
@@ -112,6 +113,7 @@ EVENT_SIGNATURES = {
     "TaskPaused": "tss",
     "TaskResumed": "tss",
     "TaskCheckpointed": "tsss",
+    "TaskSeccomp": "tssussut",
 }
 TOPICS = {
     "TaskCreate": "/tasks/create",
@@ -124,6 +126,7 @@ TOPICS = {
     "TaskPaused": "/tasks/paused",
     "TaskResumed": "/tasks/resumed",
     "TaskCheckpointed": "/tasks/checkpointed",
+    "TaskSeccomp": "/tasks/seccomp",
 }
 OPTION_SIGNATURES = {
     "Spec": "s", "Rootfs": "a(sssas)", "Runtime": "s", "RuntimeRoot": "s", "SystemdCgroup": "b", "NoPivotRoot": "b",
@@ -1375,7 +1378,7 @@ class Daemon:
         for top in (self.state, self.root, self.runtime_root):
             for ns in _listdir(top):
                 path = os.path.join(top, ns)
-                if ns == ".events" or (ns.startswith(".") and os.path.isfile(path)):
+                if ns in (".events", ".seccomp") or (ns.startswith(".") and os.path.isfile(path)):
                     continue
                 if not os.path.isdir(path) or os.path.islink(path):
                     found.append(path)
