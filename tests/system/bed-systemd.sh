@@ -82,6 +82,8 @@ remove_cgroups() {
                 for old in "${dir%/*}"/monoshim-bed-*; do
                         [ -d "$old" ] || continue
                         [ "$old" = "$dir" ] || [ ! -d "/proc/${old##*-}" ] || continue
+                        # What is frozen does not even die of SIGKILL.
+                        find "$old" -depth -name freezer.state -exec sh -c 'echo THAWED >"$1"' sh {} \; 2>/dev/null
                         for _ in 1 2 3 4 5 6 7 8 9 10; do
                                 find "$old" -depth -type d -exec rmdir {} + 2>/dev/null
                                 [ -d "$old" ] || break
