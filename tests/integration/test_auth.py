@@ -559,12 +559,12 @@ def test_a_flood_of_questions_is_bounded(message_bus, helpers, daemon, container
     for c in clients:
         c.sync()
     t.wait_for(lambda: sum(p.done() for p, _ in pending) == 160 - 64)
+    # One question for each of them, unless the others have taken all the room before it.
+    n = len({p[1] for p in pending if not p[0].done()})
     for p, _ in pending:
         if p.done():
             with t.refused("ResourceExhausted", "wait for polkit's answer"):
                 p.result()
-    # One question for each of them, unless the others have taken all the room before it.
-    n = len({p[1] for p in pending if not p[0].done()})
     t.wait_for(lambda: len(polkit.asked) == n)
     # Another user has a share of his own; and root is not concerned.
     other = container.on(connect(NO)).begin("CloseIO")
