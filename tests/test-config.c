@@ -3,6 +3,7 @@
 /* monoshimd.conf: what it sets, what it warns of, what it refuses. */
 
 #include "host/config.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/strv.h"
 #include "util/text.h"
@@ -308,6 +309,44 @@ static void no_two_settings_share_a_name_or_a_place(void **state) {
                         assert_false(streq(s->name, other->name) && streq(s->section, other->section));
                         assert_int_not_equal(s->offset, other->offset);
                 }
+}
+
+/* Looks for ".B NAME=" in the manual and what it says before the next entry. */
+static void the_manual_says_what_the_table_says(void **state) {
+        const char *top = getenv("top_srcdir");
+        _cleanup_(safe_closep) int fd = -EBADF;
+        _cleanup_(freep) char *page = NULL;
+        char text[256];
+        size_t size;
+
+        (void) snprintf(text, sizeof(text), "%s/man/monoshimd.conf.5", top ?: "..");
+        fd = open(text, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(file_read_fd(fd, 1024 * 1024, &page, &size), 0);
+
+        for (const Setting *s = config_settings; s->section; s++) {
+                char fallback[SIZE_TEXT_MAX], from[SIZE_TEXT_MAX], to[SIZE_TEXT_MAX];
+                const char *entry, *end, *found;
+
+                print_message("# %s\n", s->name);
+                (void) snprintf(text, sizeof(text), "\n.B %s=\n", s->name);
+                entry = strstr(page, text);
+                assert_non_null(entry);
+                if (s->kind == SETTING_TIMESPAN)
+                        continue;
+
+                if (s->kind == SETTING_SIZE)
+                        (void) snprintf(text, sizeof(text), "Defaults to %s; %s to %s.\n", format_size(s->fallback, fallback),
+                                        format_size(s->min, from), format_size(s->max, to));
+                else if (s->fallback > 0)
+                        (void) snprintf(text, sizeof(text), "Defaults to %" PRIu64 "; %" PRIu64 " to %" PRIu64 ".\n",
+                                        s->fallback, s->min, s->max);
+                else
+                        (void) snprintf(text, sizeof(text), "; %" PRIu64 " to %" PRIu64 ".\n", s->min, s->max);
+                end = strstr(entry + 1, "\n.TP") ?: page + size;
+                found = strstr(entry, text);
+                assert_true(found && found < end + 1);
+        }
 }
 
 /* A limit without a row would be 0, and refuse everything. */
@@ -637,6 +676,7 @@ int main(void) {
                 TEST(what_is_unknown_is_ignored_with_a_warning),
                 TEST(every_setting_takes_its_range_and_no_more),
                 TEST(no_two_settings_share_a_name_or_a_place),
+                TEST(the_manual_says_what_the_table_says),
                 TEST(every_limit_has_a_row),
                 TEST(unset_is_not_never),
                 TEST(drop_ins_are_read_in_the_order_of_their_names),

@@ -82,6 +82,23 @@ for setting in $known; do
 done
 compare "every setting of src/host is in monoshimd.conf(5)" "$missing" "$(echo $known | wc -w)"
 
+# "NAME=DEFAULT" as the sample has it, where monoshimd.conf(5) says "Defaults to DEFAULT".
+sample=$(sed -nE 's/^#([A-Z][A-Za-z]+)=.*/\1/p' data/monoshimd.conf)
+missing=
+for setting in $known; do
+        echo "$sample" | grep -qx -- "$setting" || missing="$missing $setting"
+done
+compare "every setting of src/host/config.c is in data/monoshimd.conf" "$missing" "$(echo $known | wc -w)"
+
+missing=
+for line in $(sed -nE 's/^#(Max[A-Z][A-Za-z]+=[^ ]+)$/\1/p' data/monoshimd.conf); do
+        awk -v name="${line%%=*}=" -v value="${line#*=}" '
+                /^\.B [A-Za-z]+=$/ { on = $2 == name }
+                on && index($0, "Defaults to " value ";") == 1 { found = 1 }
+                END { exit !found }' man/monoshimd.conf.5 || missing="$missing $line"
+done
+compare "the defaults in data/monoshimd.conf are those in monoshimd.conf(5)" "$missing" "$(echo $sample | wc -w)"
+
 help=$("${MONOSHIMD:-build/src/monoshimd}" --help 2>&1)
 options=$(echo "$help" | grep -oE -- '--[a-z][a-z-]+' | sort -u)
 missing=

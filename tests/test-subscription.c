@@ -36,6 +36,11 @@ typedef struct Reader {
         bool end;
 } Reader;
 
+#define MAX_OF_ALL 200
+#define MAX_OF_ONE 120
+
+static const Limits limits = { .subscriptions = MAX_OF_ALL, .subscriptions_per_client = MAX_OF_ONE };
+
 /* ---- the vocabulary ---- */
 
 static int test_begin(void **state) {
@@ -48,7 +53,7 @@ static int test_begin(void **state) {
         t->state_fd = open(t->world->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(t->state_fd >= 0);
         assert_int_equal(eventlog_open(&t->log, t->state_fd), 0);
-        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, SD_EVENT_PRIORITY_NORMAL), 0);
+        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, &limits, SD_EVENT_PRIORITY_NORMAL), 0);
         *state = t;
         return 0;
 }
@@ -68,7 +73,7 @@ static int test_end(void **state) {
 static Reader given_a_subscriber_of(Test *t, uint64_t after, const char *ns, const char *id) {
         Reader reader = { .fd = -EBADF, .filtered = ns || id };
 
-        assert_int_equal(subscription_new(t->set, after, ns, id, &reader.fd), 0);
+        assert_int_equal(subscription_new(t->set, 1, after, ns, id, &reader.fd, NULL), 0);
         assert_true(fcntl(reader.fd, F_GETFD) & FD_CLOEXEC);
         assert_int_equal(fcntl(reader.fd, F_GETFL) & O_NONBLOCK, 0); /* a reader may wait, if it likes */
         assert_int_equal(fcntl(reader.fd, F_SETFL, O_RDONLY | O_NONBLOCK), 0);
@@ -604,31 +609,40 @@ static void test_one_turn_of_the_loop_is_short_also_when_nothing_matches(void **
         reader_done(&reader);
 }
 
-static void test_there_is_a_limit(void **state) {
-        _cleanup_(freep) int *fds = calloc(SUBSCRIPTIONS_MAX, sizeof(int));
-        struct rlimit limit, before;
-        Test *t = *state;
+static void then_there_is_no_room(Test *t, uint64_t client, const char *text) {
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         int fd = -EBADF;
 
-        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-        limit = before;
-        limit.rlim_cur = limit.rlim_max;
-        if (limit.rlim_max < SUBSCRIPTIONS_MAX * 2 + 100) {
-                print_message("needs more descriptors\n");
-                skip();
-        }
-        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-
-        for (unsigned i = 0; i < SUBSCRIPTIONS_MAX; i++)
-                assert_int_equal(subscription_new(t->set, 0, NULL, NULL, &fds[i]), 0);
-        assert_int_equal(subscription_new(t->set, 0, NULL, NULL, &fd), -ENOBUFS);
+        assert_int_equal(subscription_new(t->set, client, 0, NULL, NULL, &fd, &failure), -ENOBUFS);
         assert_int_equal(fd, -EBADF);
+        assert_int_equal(failure.kind, FAILURE_RESOURCE_EXHAUSTED);
+        assert_string_equal(failure.message, text);
+}
 
+static void test_one_client_cannot_take_all_there_are(void **state) {
+        static const char *const of_one = "this client has 120 subscriptions to events already; "
+                                          "MaxSubscriptionsPerClient=120 in monoshimd.conf(5) allows no more",
+                                 *const of_all = "there are 200 subscriptions to events already; "
+                                                 "MaxSubscriptions=200 in monoshimd.conf(5) allows no more";
+        int fds[MAX_OF_ALL];
+        Test *t = *state;
+
+        for (unsigned i = 0; i < MAX_OF_ONE; i++)
+                assert_int_equal(subscription_new(t->set, 1, 0, NULL, NULL, &fds[i], NULL), 0);
+        then_there_is_no_room(t, 1, of_one);
+        for (unsigned i = MAX_OF_ONE; i < MAX_OF_ALL; i++)
+                assert_int_equal(subscription_new(t->set, 2, 0, NULL, NULL, &fds[i], NULL), 0);
+        then_there_is_no_room(t, 1, of_all);
+        then_there_is_no_room(t, 2, of_all);
+
+        /* One that ends makes room, and counts for nobody any more. */
         safe_close(fds[0]);
         world_run_what_is_due(t->world);
-        assert_int_equal(subscription_new(t->set, 0, NULL, NULL, &fds[0]), 0);
+        assert_int_equal(subscription_new(t->set, 1, 0, NULL, NULL, &fds[0], NULL), 0);
+        then_there_is_no_room(t, 3, of_all);
+
         given_events(t, 1);
-        for (unsigned i = 0; i < SUBSCRIPTIONS_MAX; i++) {
+        for (unsigned i = 0; i < MAX_OF_ALL; i++) {
                 Reader reader = { .fd = fds[i] };
 
                 assert_true(when_it_reads(&reader, 40) > 0);
@@ -636,7 +650,6 @@ static void test_there_is_a_limit(void **state) {
         }
         world_run_what_is_due(t->world);
         assert_int_equal(subscriptions_count(t->set), 0);
-        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 static void test_readers_find_the_end_when_the_set_goes(void **state) {
@@ -651,7 +664,7 @@ static void test_readers_find_the_end_when_the_set_goes(void **state) {
         assert_int_equal(idle.n, 10);
         reader_done(&idle);
         reader_done(&behind);
-        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, 0), 0);
+        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, &limits, 0), 0);
 }
 
 /* ---- a random walk ---- */
@@ -747,7 +760,7 @@ int main(void) {
                 SUBSCRIPTION_TEST(test_a_number_that_was_used_up_without_a_record_is_a_gap),
                 SUBSCRIPTION_TEST(test_a_hundred_subscribers_each_get_everything),
                 SUBSCRIPTION_TEST(test_one_turn_of_the_loop_is_short_also_when_nothing_matches),
-                SUBSCRIPTION_TEST(test_there_is_a_limit),
+                SUBSCRIPTION_TEST(test_one_client_cannot_take_all_there_are),
                 SUBSCRIPTION_TEST(test_readers_find_the_end_when_the_set_goes),
                 SUBSCRIPTION_TEST(test_a_random_walk_tears_and_loses_nothing),
         };

@@ -18,16 +18,6 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
-/* A sender whose calls have not been let through yet can make this many wait; sd-bus keeps the rest of them on the
- * socket. */
-#define SENDER_WAITING_MAX 1024
-
-/* Calls that wait for polkit, of one user on all his connections, and of all users; and their size. A bus passes some
- * 16 descriptors with each, which are ours as long. */
-#define USER_WAITING_MAX 64
-#define USER_WAITING_SIZE_MAX (32U * 1024U * 1024U)
-#define ALL_WAITING_MAX 256
-
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
@@ -53,7 +43,7 @@ struct Sender {
         char *name; /* "" of a peer, which is alone on its connection */
         bool is_known;
         uid_t uid;
-        unsigned n_calls; /* under way, see auth_get_counter() */
+        Client client;
 
         /* Until it is known who he is, and of root, all is in the queue of AUTH_FREE. Only a queue's first can be
          * anything but WAITING_QUEUED. */
@@ -260,26 +250,38 @@ static Load load_measure(const Front *front, uid_t uid) {
         return load;
 }
 
-/* 0 when there is room for it, else what a filter returns. The call must not count yet. */
+#define auth_refuse_limit(m, setting, value, format, ...) \
+        auth_refuse(m, MONOSHIM_ERROR("ResourceExhausted"), \
+                    format "; " setting "=%u in monoshimd.conf(5) allows no more", __VA_ARGS__, (unsigned) (value))
+
+/* 0 when there is room for it, else what a filter returns. The call must not count yet. As long as it waits, so do the
+ * descriptors that were passed with it. */
 static int sender_check_room(const Sender *sender, AuthAction action, sd_bus_message *m, size_t size) {
+        const Limits *limits = sender->connection->front->registry->services->limits;
+        char text[SIZE_TEXT_MAX];
         Load load;
 
         if (action == AUTH_FREE) {
-                if (sender->n_waiting < SENDER_WAITING_MAX)
+                if (sender->n_waiting < limits->unauthorized_calls_per_client)
                         return 0;
-                return refused(sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                                                          "Too many calls before the bus has said who you are."));
+                return auth_refuse_limit(m, "MaxUnauthorizedCallsPerClient", limits->unauthorized_calls_per_client,
+                                         "%u calls wait for the bus to say who you are already", sender->n_waiting);
         }
 
         load = load_measure(sender->connection->front, sender->uid);
-        if (load.n_user < USER_WAITING_MAX && load.n_all < ALL_WAITING_MAX && size <= USER_WAITING_SIZE_MAX &&
-            load.size_user <= USER_WAITING_SIZE_MAX - size)
+        if (load.n_user >= limits->unauthorized_calls_per_user)
+                return auth_refuse_limit(m, "MaxUnauthorizedCallsPerUser", limits->unauthorized_calls_per_user,
+                                         "%u calls of this user wait for polkit's answer already", load.n_user);
+        if (load.n_all >= limits->unauthorized_calls)
+                return auth_refuse_limit(m, "MaxUnauthorizedCalls", limits->unauthorized_calls,
+                                         "%u calls wait for polkit's answer already", load.n_all);
+        if (size <= limits->unauthorized_size_per_user && load.size_user <= limits->unauthorized_size_per_user - size)
                 return 0;
 
         return auth_refuse(m, MONOSHIM_ERROR("ResourceExhausted"),
-                           "too many calls, or too large ones, wait for polkit's answer already; %s may make %u of "
-                           "them wait, of %u bytes in sum.",
-                           "a user", USER_WAITING_MAX, USER_WAITING_SIZE_MAX);
+                           "calls of %zu bytes of this user would wait for polkit's answer; "
+                           "MaxUnauthorizedSizePerUser=%s in monoshimd.conf(5) allows no more",
+                           load.size_user + size, format_size(limits->unauthorized_size_per_user, text));
 }
 
 /* ---- senders ---- */
@@ -289,7 +291,7 @@ static Sender *sender_free(Sender *sender) {
 
         if (!c->is_peer)
                 calls_abandon(c, sender->name);
-        assert(sender->n_calls == 0);
+        assert(sender->client.n_calls == 0);
 
         for (AuthAction a = 0; a < _AUTH_ACTION_MAX; a++)
                 while (sender->queues[a])
@@ -433,6 +435,7 @@ static int sender_add(Connection *c, const char *name, Sender **ret) {
                 return -ENOMEM;
 
         *sender = (Sender) { .connection = c, .name = strdup(name), .is_known = c->is_peer, .uid = c->uid };
+        sender->client.number = ++c->front->last_client;
         if (!sender->name) {
                 free(sender);
                 return -ENOMEM;
@@ -570,10 +573,10 @@ void auth_detach(Connection *c) {
         sender_refuse_all(s, "polkit cannot be asked any more: the message bus has gone.");
 }
 
-unsigned *auth_get_counter(Connection *c, sd_bus_message *m) {
+Client *auth_get_client(Connection *c, sd_bus_message *m) {
         Sender *sender = c->is_peer ? NULL : sender_find(c, sd_bus_message_get_sender(m));
 
-        return sender ? &sender->n_calls : &c->n_calls;
+        return sender ? &sender->client : &c->client;
 }
 
 /* ---- peers ---- */

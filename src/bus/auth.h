@@ -29,8 +29,8 @@ void auth_detach(Connection *c);
 /* Is this a call that has been let in and comes by for the second time? No other filter may answer it then. */
 bool auth_has_let_in(const Connection *c, sd_bus_message *m);
 
-/* Counts the calls under way of the client that sent the message. The message must have passed. */
-unsigned *auth_get_counter(Connection *c, sd_bus_message *m);
+/* The client that sent the message, which must have passed. */
+Client *auth_get_client(Connection *c, sd_bus_message *m);
 
 /* To be called at once when a peer has connected by 'fd': makes sure who the process is that SO_PEERCRED names 'pid',
  * as long as it can be. Without that nothing but what is free for all is let in, unless it is root's. */

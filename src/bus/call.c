@@ -4,6 +4,7 @@
 #include "bus/call.h"
 #include "bus/auth.h"
 #include "bus/error.h"
+#include "bus/front.h"
 #include "bus/objects.h"
 #include "util/crash-point.h"
 #include "util/log.h"
@@ -11,16 +12,22 @@
 #include <stdarg.h>
 #include <utlist.h>
 
-Call *call_new(Connection *c, sd_bus_message *m, Failure *failure) {
-        unsigned *counter = auth_get_counter(c, m);
+static int client_check_room(const Client *client, const Limits *limits, bool is_operation, Failure *failure) {
+        if (client->n_calls >= limits->calls_per_client)
+                return failure_set_limit(failure, "MaxCallsPerClient", limits->calls_per_client,
+                                         "%u calls of this client are under way already", client->n_calls);
+        if (is_operation && client->n_operations >= limits->operations_per_client)
+                return failure_set_limit(failure, "MaxOperationsPerClient", limits->operations_per_client,
+                                         "%u operations of this client are under way already", client->n_operations);
+        return 0;
+}
+
+Call *call_new(Connection *c, sd_bus_message *m, bool is_operation, Failure *failure) {
+        Client *client = auth_get_client(c, m);
         Call *call;
 
-        if (*counter >= CALLS_MAX) {
-                (void) failure_set(failure, FAILURE_RESOURCE_EXHAUSTED,
-                                   "%u calls of this client are under way already, wait for some of them",
-                                   (unsigned) CALLS_MAX);
+        if (client_check_room(client, c->front->registry->services->limits, is_operation, failure) < 0)
                 return NULL;
-        }
 
         call = malloc(sizeof(*call));
         if (!call) {
@@ -28,16 +35,18 @@ Call *call_new(Connection *c, sd_bus_message *m, Failure *failure) {
                 return NULL;
         }
 
-        *call = (Call) { .connection = c, .message = sd_bus_message_ref(m), .counter = counter };
+        *call = (Call) { .connection = c, .message = sd_bus_message_ref(m), .client = client, .is_operation = is_operation };
         DL_APPEND(c->calls, call);
-        (*counter)++;
+        client->n_calls++;
+        client->n_operations += is_operation;
         return call;
 }
 
 static void call_unlink(Call *call) {
         if (call->connection) {
                 DL_DELETE(call->connection->calls, call);
-                (*call->counter)--;
+                call->client->n_calls--;
+                call->client->n_operations -= call->is_operation;
         }
         call->connection = NULL;
         call->message = sd_bus_message_unref(call->message);
@@ -120,7 +129,7 @@ int call_submit(sd_bus_message *m, Process *p, OperationKind kind, OperationPara
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         Call *call;
 
-        call = call_new(connection_of(m), m, &failure);
+        call = call_new(connection_of(m), m, true, &failure);
         if (!call) {
                 operation_parameters_done(q);
                 return bus_error_from_failure(ret_error, &failure);

@@ -13,15 +13,13 @@ struct Call {
         Connection *connection; /* NULL once the client has gone */
         sd_bus_message *message;
         Waiter *waiter;    /* of a Wait: given up when the client goes */
-        unsigned *counter; /* of this client's calls */
+        Client *client;    /* who is to answer for it */
+        bool is_operation; /* and not a mere wait */
         Call *prev, *next; /* connection::calls */
 };
 
-/* Calls that one client may have under way: a Wait for each of very many containers, but not without bound. */
-#define CALLS_MAX 65536
-
 /* Keeps the message. NULL and *failure when there are too many of this client's, or no memory. */
-Call *call_new(Connection *c, sd_bus_message *m, Failure *failure);
+Call *call_new(Connection *c, sd_bus_message *m, bool is_operation, Failure *failure);
 Call *call_free(Call *call);
 
 /* Keeps the message and queues the verb; 'done' gets the Call. What 'q' owns is taken over in any case. After this

@@ -52,6 +52,7 @@ int connection_new_detached(Connection **ret, Front *front, sd_bus *bus, bool is
         if (is_peer) {
                 front->n_peers++;
                 c->number = ++front->last_number;
+                c->client.number = ++front->last_client;
         }
 
         r = auth_attach(c);
@@ -146,6 +147,7 @@ bool connection_may_listen(const Connection *c) {
 }
 
 void connection_on_sent(Connection *c, size_t size) {
+        const Limits *limits = c->front->registry->services->limits;
         uint64_t n, bytes;
 
         if (!c->is_peer || c->gone || sd_bus_get_n_queued_write(c->bus, &n) < 0)
@@ -162,16 +164,16 @@ void connection_on_sent(Connection *c, size_t size) {
         c->n_sent++;
         c->sent_bytes += size;
         bytes = c->sent_bytes / c->n_sent * n;
-        if (n < CONNECTION_QUEUE_MAX && bytes < CONNECTION_QUEUE_BYTES_MAX)
+        if (n < limits->unread_messages && bytes < limits->unread_size)
                 return;
 
         log_warning("Peer :1.%u does not read what it is told, %" PRIu64
-                    " messages wait for it; closing its connection.",
+                    " messages wait for it; closing its connection (MaxUnreadMessages=, MaxUnreadSize=).",
                     c->number, n);
         connection_drop(c);
 }
 
-/* Room for all that may wait for a peer (CONNECTION_QUEUE_BYTES_MAX) and what the kernel adds to small messages. */
+/* Room for all that may wait for a peer (MaxUnreadSize=, MaxUnreadMessages=, at most) and what the kernel adds to small messages. */
 #define SOCKET_ROOM (64 * 1024 * 1024)
 #define SOCKET_ROOM_USUAL (8 * 1024 * 1024) /* what sd-bus asks for */
 

@@ -14,14 +14,17 @@
 #define CONTAINER_INTERFACE "org.monoshim1.Container"
 #define PROCESS_INTERFACE "org.monoshim1.Process"
 
-/* A peer for which this much waits does not read: it is cut off, before it costs us memory. */
-#define CONNECTION_QUEUE_MAX 8192
-#define CONNECTION_QUEUE_BYTES_MAX (4U * 1024U * 1024U)
-
 typedef struct Call Call;
 typedef struct Connection Connection;
 typedef struct Front Front;
 typedef struct Sender Sender;
+
+/* What a client has under way: a peer, or a unique name on a message bus. */
+typedef struct Client {
+        uint64_t number;       /* no other client has or had it */
+        unsigned n_calls;      /* that are not answered yet */
+        unsigned n_operations; /* of them, those that are no mere waits */
+} Client;
 
 struct Connection {
         Front *front;
@@ -34,7 +37,7 @@ struct Connection {
         Call *calls;                /* kept messages, to be answered later */
         unsigned n_sent;            /* signals since its queue was empty last ... */
         uint64_t sent_bytes;        /* ... and their size */
-        unsigned n_calls;           /* of a peer */
+        Client client;              /* of a peer */
         sd_bus_slot *senders_watch; /* on a message bus: who leaves it */
         Sender *senders;            /* on a message bus: who is who; of a peer that is not root: itself */
         bool has_spoken;            /* of a peer: it may be told what happens */

@@ -10,11 +10,9 @@
 #include "core/create.h"
 #include "util/strv.h"
 
-#define LABELS_MAX 1024
-#define LABELS_SIZE_MAX (256U * 1024U)
-
 static int read_labels(sd_bus_message *m, const BusOption *option, void *target, Failure *failure) {
         CreateRequest *q = target;
+        const Limits *limits = q->limits;
         const char *key, *value;
         size_t n = 0, size = 0;
         int r;
@@ -26,10 +24,12 @@ static int read_labels(sd_bus_message *m, const BusOption *option, void *target,
         q->labels = strv_free(q->labels);
         while ((r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0) {
                 size += strlen(key) + strlen(value);
-                if (++n > LABELS_MAX || size > LABELS_SIZE_MAX)
-                        return failure_set(failure, FAILURE_INVALID_ARGUMENT,
-                                           "Labels: more than %u labels or %u bytes: invalid argument",
-                                           (unsigned) LABELS_MAX, LABELS_SIZE_MAX);
+                if (++n > limits->labels_per_container)
+                        return failure_set_limit(failure, "MaxLabelsPerContainer", limits->labels_per_container,
+                                                 "Labels: there is one more after %zu of them", n - 1);
+                if (size > limits->labels_size)
+                        return failure_set_size_limit(failure, "MaxLabelsSize", limits->labels_size,
+                                                      "Labels: they have %zu bytes or more", size);
                 if (isempty(key))
                         return failure_set(failure, FAILURE_INVALID_ARGUMENT,
                                            "Labels: a label has an empty name: invalid argument");
@@ -123,7 +123,7 @@ static int create_container(Connection *connection, sd_bus_message *m, CreateReq
         Call *call;
         int r;
 
-        call = call_new(connection, m, failure);
+        call = call_new(connection, m, true, failure);
         if (!call)
                 return -ENOBUFS;
 
@@ -141,6 +141,7 @@ static void create_request_done(CreateRequest *q) {
 int manager_method_create_container(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         _cleanup_(create_request_done) CreateRequest q = {
+                .limits = ((Connection *) userdata)->front->registry->services->limits,
                 .io_uid = (uid_t) -1,
                 .io_gid = (gid_t) -1,
                 .streams = { { .fd = -EBADF }, { .fd = -EBADF }, { .fd = -EBADF } },

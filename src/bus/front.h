@@ -20,6 +20,7 @@ struct Front {
         Connection *connections;
         unsigned n_peers;
         unsigned last_number;
+        uint64_t last_client;
 
         Connection *broker; /* the message bus, also in 'connections' */
         bool name_acquired;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* org.monoshim1.Manager: the set of containers, and what happens in it. */
 
+#include "bus/auth.h"
 #include "bus/error.h"
 #include "bus/front.h"
 #include "bus/objects.h"
@@ -229,7 +230,8 @@ static const BusOption subscribe_options[] = {
 /* clang-format on */
 
 static int method_subscribe_events(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        SubscriptionSet *set = ((Connection *) userdata)->front->registry->services->subscriptions;
+        Connection *c = userdata;
+        SubscriptionSet *set = c->front->registry->services->subscriptions;
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         _cleanup_(safe_closep) int fd = -EBADF;
         SubscribeRequest q = {};
@@ -240,15 +242,8 @@ static int method_subscribe_events(sd_bus_message *m, void *userdata, sd_bus_err
         if (r < 0)
                 return r;
         r = bus_options_read(m, subscribe_options, &q, &failure);
-        if (r >= 0) {
-                r = subscription_new(set, after, q.ns, q.container_id, &fd);
-                if (r == -ENOBUFS)
-                        (void) failure_set(&failure, FAILURE_RESOURCE_EXHAUSTED,
-                                           "there are %u subscriptions to events already, close some of them",
-                                           (unsigned) SUBSCRIPTIONS_MAX);
-                else if (r < 0)
-                        (void) failure_set_errno(&failure, r, "Failed to make a subscription: %m");
-        }
+        if (r >= 0)
+                r = subscription_new(set, auth_get_client(c, m)->number, after, q.ns, q.container_id, &fd, &failure);
         if (r < 0)
                 return failure_is_set(&failure) ? bus_error_from_failure(ret_error, &failure) : r;
 

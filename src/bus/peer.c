@@ -7,6 +7,7 @@
 
 #include "bus/peer.h"
 #include "bus/auth.h"
+#include "bus/error.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -22,7 +23,6 @@
 #define OWN_UNIQUE_NAME ":1.0"
 #define PEER_NAME_LENGTH 16
 #define REPLY_SIZE 256
-#define UNREAD_MAX 16 /* messages that the socket does not take any more */
 #define SILENCE_USEC USEC_PER_SEC
 
 /* ---- the driver ---- */
@@ -264,7 +264,8 @@ static bool is_large_call(const char *member) {
 static bool must_read_first(Connection *c, const char *member) {
         uint64_t n;
 
-        return is_large_call(member) && sd_bus_get_n_queued_write(c->bus, &n) >= 0 && n >= UNREAD_MAX;
+        return is_large_call(member) && sd_bus_get_n_queued_write(c->bus, &n) >= 0 &&
+               n >= c->front->registry->services->limits->unread_replies;
 }
 
 static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -284,8 +285,10 @@ static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *re
         if (!interface || !member)
                 return 0;
         if (must_read_first(c, member))
-                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                                                  "Read what you have been sent before you ask for more.");
+                return sd_bus_reply_method_errorf(m, MONOSHIM_ERROR("ResourceExhausted"),
+                                                  "read what you have been sent before you ask for more; "
+                                                  "MaxUnreadReplies=%u in monoshimd.conf(5) allows no more",
+                                                  c->front->registry->services->limits->unread_replies);
 
         for (size_t i = 0; i < ELEMENTSOF(driver_table); i++)
                 if (streq(driver_table[i].interface, interface) && streq(driver_table[i].member, member)) {
@@ -420,8 +423,9 @@ static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t reve
                         peer_pause_listening(f, errno);
                 return 0;
         }
-        if (f->n_peers >= PEERS_MAX) {
-                log_warning("There are %u peers already, refusing another one on %s.", f->n_peers, listen_name(f));
+        if (f->n_peers >= f->registry->services->limits->peers) {
+                log_warning("There are %u peers already, refusing another one on %s; MaxPeers=%u allows no more.",
+                            f->n_peers, listen_name(f), f->registry->services->limits->peers);
                 safe_close(fd);
                 return 0;
         }

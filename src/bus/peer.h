@@ -5,7 +5,6 @@
 
 #include "bus/front.h"
 
-#define PEERS_MAX 4096
 
 /* Listens on 'path' (mode 0600), where a socket that nobody answers on may be left over. -errno, logged. */
 int peer_listen(Front *f, const char *path);

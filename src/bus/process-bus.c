@@ -150,15 +150,13 @@ static int method_wait(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
         if (p->state == PROCESS_STOPPED)
                 return sd_bus_reply_method_return(m, "ut", p->exit_status, p->exited_at);
 
-        call = call_new(connection_of(m), m, &failure);
+        call = call_new(connection_of(m), m, false, &failure);
         if (!call)
                 return bus_error_from_failure(ret_error, &failure);
 
-        r = process_add_waiter(p, on_exited, call, &call->waiter);
-        if (r < 0) {
-                (void) failure_set_errno(&failure, r, "%s is waited for by too many already: %m", p->id);
+        r = process_add_waiter(p, on_exited, call, &call->waiter, &failure);
+        if (r < 0)
                 call_reply_failure(call, &failure);
-        }
         return 1;
 }
 

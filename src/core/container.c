@@ -460,8 +460,6 @@ int container_add_exec(Container *c, const char *id, Process **ret) {
         HASH_FIND(by_id, c->execs, id, strlen(id), p);
         if (p || streq(id, c->id))
                 return -EEXIST;
-        if (HASH_CNT(by_id, c->execs) >= CONTAINER_EXECS_MAX)
-                return -ENOBUFS;
 
         p = malloc(sizeof(*p));
         copy = strdup(id);

@@ -17,8 +17,6 @@
 #include <uthash.h>
 
 #define EXIT_STATUS_UNKNOWN 137       /* 128 + SIGKILL, as containerd says of a container whose shim has died */
-#define CONTAINER_OPERATIONS_MAX 1024 /* that wait, for each process */
-#define CONTAINER_EXECS_MAX 4096
 #define EXEC_FOLDER "exec" /* below the container's */
 
 typedef struct Namespace Namespace;
@@ -65,6 +63,7 @@ struct Container {
         Process *execs;         /* by id */
         unsigned n_execs_alive; /* of them, those that run */
         unsigned n_exec_starts; /* of them, those whose start runs */
+        unsigned n_queued;      /* operations that wait, for whichever of its processes */
         unsigned n_dispatching; /* while this is not 0, nothing is freed */
 
         UT_hash_handle by_name; /* registry::containers */
@@ -139,8 +138,7 @@ void container_collect(Container *c);
 /* An exec'd process that clients can see; NULL. */
 Process *container_find_exec(Container *c, const char *id);
 
-/* Adds one with a copy of this id, visible to nobody yet; -EEXIST (the container's own id included), -ENOBUFS,
- * -ENOMEM. */
+/* Adds one with a copy of this id, visible to nobody yet; -EEXIST (the container's own id included), -ENOMEM. */
 int container_add_exec(Container *c, const char *id, Process **ret);
 
 /* Says that it is gone, wakes who waits for it; it is freed by container_collect(). */

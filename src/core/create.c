@@ -30,7 +30,7 @@ static int check_names(Registry *registry, const CreateRequest *q, Failure *fail
                 return failure_set(failure, FAILURE_UNAVAILABLE, "monoshimd is stopping");
         if (registry_lookup(registry, q->ns, q->id))
                 return failure_set(failure, FAILURE_ALREADY_EXISTS, "task %s: already exists", q->id);
-        return 0;
+        return registry_check_room(registry, q->ns, failure);
 }
 
 static int check_runtime(const CreateRequest *q, Failure *failure) {
@@ -44,7 +44,7 @@ static int check_runtime(const CreateRequest *q, Failure *failure) {
         return 0;
 }
 
-static int read_config(const CreateRequest *q, BundleConfig *ret, Failure *failure) {
+static int read_config(const Limits *limits, const CreateRequest *q, BundleConfig *ret, Failure *failure) {
         _cleanup_(freep) char *reason = NULL;
         bool has_bundle = !isempty(q->bundle);
         int r;
@@ -58,8 +58,11 @@ static int read_config(const CreateRequest *q, BundleConfig *ret, Failure *failu
                 r = bundle_config_read(q->bundle, ret, &reason);
         else
                 r = bundle_config_parse(q->spec, strlen(q->spec), ret, &reason);
-        if (r >= 0)
+        if (r >= 0 && ret->size <= limits->spec_size)
                 return 0;
+        if (r >= 0)
+                return failure_set_size_limit(failure, "MaxSpecSize", limits->spec_size, "%s has %zu bytes",
+                                              has_bundle ? "config.json" : "Spec", ret->size);
 
         switch (r) {
         case -ENOENT:
@@ -426,7 +429,7 @@ int container_create(Registry *registry, CreateRequest *q, OperationDone done, v
         int r;
 
         if ((r = check_names(registry, q, failure)) < 0 || (r = check_runtime(q, failure)) < 0 ||
-            (r = check_paths(q, failure)) < 0 || (r = read_config(q, &config, failure)) < 0)
+            (r = check_paths(q, failure)) < 0 || (r = read_config(registry->services->limits, q, &config, failure)) < 0)
                 return r;
 
         r = container_new(&c, registry, q->ns, q->id);

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 typedef struct CreateRequest {
+        const Limits *limits; /* for who reads the request */
         const char *ns;
         const char *id;
         const char *bundle;       /* absolute path, or "" */

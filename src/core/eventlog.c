@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 
 #define SEGMENT_NAME_LENGTH 20 /* the digits of UINT64_MAX, so that names sort as numbers do */
-#define SEGMENT_SIZE_MAX (64U * 1024U * 1024U)
-#define SEGMENT_SIZE_SOFT_MAX (4U * 1024U * 1024U) /* the next event begins a new one */
-#define BACKLOG_MAX (16U * 1024U * 1024U)
+#define SEGMENT_SIZE_MAX (64U * 1024U * 1024U) /* that is read; twice what may be set, as the last event may be large */
+#define SEGMENT_SIZE (4U * 1024U * 1024U)
+#define BACKLOG_SIZE (16U * 1024U * 1024U)
 
 typedef struct Segment {
         uint64_t first; /* the sequence number of its first line */
@@ -29,6 +29,10 @@ struct EventLog {
         uint64_t last; /* the newest sequence number given out */
         Segment segments[EVENTLOG_SEGMENTS + 1];
         unsigned n_segments; /* never none */
+
+        unsigned segment_events; /* a segment that has as many, or is as large, is full */
+        uint64_t segment_size;
+        uint64_t max_backlog_size;
 
         /* The newest segment. */
         unsigned n_events;
@@ -254,7 +258,12 @@ int eventlog_open(EventLog **ret, int state_fd) {
         log = malloc(sizeof(*log));
         if (!log)
                 return -ENOMEM;
-        *log = (EventLog) { .dir_fd = -EBADF };
+        *log = (EventLog) {
+                .dir_fd = -EBADF,
+                .segment_events = EVENTLOG_SEGMENT_EVENTS,
+                .segment_size = SEGMENT_SIZE,
+                .max_backlog_size = BACKLOG_SIZE,
+        };
 
         r = directory_make_beneath(state_fd, EVENTLOG_FOLDER, 0700);
         if (r < 0)
@@ -277,6 +286,12 @@ int eventlog_open(EventLog **ret, int state_fd) {
         return 0;
 }
 
+void eventlog_set_limits(EventLog *log, const Limits *limits) {
+        log->segment_events = limits->events / EVENTLOG_SEGMENTS;
+        log->segment_size = limits->events_size / EVENTLOG_SEGMENTS;
+        log->max_backlog_size = limits->events_unwritten_size;
+}
+
 /* Writes one whole line, or nothing of it. */
 static int eventlog_write(EventLog *log, uint64_t sequence, const char *line, size_t size) {
         int r;
@@ -285,8 +300,8 @@ static int eventlog_write(EventLog *log, uint64_t sequence, const char *line, si
                 return -errno;
         log->torn = false;
 
-        if (log->n_events >= EVENTLOG_SEGMENT_EVENTS ||
-            (log->n_events > 0 && log->size + size > SEGMENT_SIZE_SOFT_MAX)) {
+        if (log->n_events >= log->segment_events ||
+            (log->n_events > 0 && log->size + size > log->segment_size)) {
                 r = eventlog_rotate(log, sequence);
                 if (r < 0)
                         return r;
@@ -343,7 +358,7 @@ void eventlog_skip(EventLog *log, uint64_t sequence) {
 static int eventlog_keep(EventLog *log, const char *line, size_t size) {
         char *larger;
 
-        if (log->backlog_size + size > BACKLOG_MAX)
+        if (log->backlog_size + size > log->max_backlog_size)
                 return -ENOMEM;
 
         larger = realloc(log->backlog, log->backlog_size + size);

@@ -12,9 +12,10 @@
  * eventlog_flush(). */
 
 #include "core/event.h"
+#include "host/limits.h"
 #include "util/macro.h"
 
-#define EVENTLOG_SEGMENT_EVENTS 2048
+#define EVENTLOG_SEGMENT_EVENTS 2048 /* before eventlog_set_limits() */
 #define EVENTLOG_SEGMENTS 4
 
 #define EVENTLOG_FOLDER ".events" /* no namespace begins with a dot */
@@ -28,6 +29,9 @@ typedef struct EventLog EventLog;
 int eventlog_open(EventLog **ret, int state_fd);
 EventLog *eventlog_free(EventLog *log);
 DEFINE_CLEANUP(EventLog *, eventlog_free);
+
+/* How many events are kept, and of what size, on disk and in memory; counts for events to come. */
+void eventlog_set_limits(EventLog *log, const Limits *limits);
 
 uint64_t eventlog_last(const EventLog *log); /* the newest sequence number, 0 before the first event */
 

@@ -228,12 +228,28 @@ static int exec_fill_in(Process *p, const ExecRequest *q, Json spec, Failure *fa
         return 0;
 }
 
+static int exec_check_limits(const Container *c, const ExecRequest *q, Failure *failure) {
+        const Limits *limits = c->services->limits;
+        unsigned n = HASH_CNT(by_id, c->execs);
+        size_t size = strlen(q->spec);
+
+        if (size > limits->spec_size && size <= EXEC_SPEC_MAX)
+                return failure_set_size_limit(failure, "MaxSpecSize", limits->spec_size, "process: it has %zu bytes", size);
+        if (n >= limits->execs_per_container)
+                return failure_set_limit(failure, "MaxExecsPerContainer", limits->execs_per_container,
+                                         "container %s has %u exec'd processes already", c->id, n);
+        return 0;
+}
+
 int container_exec(Container *c, const ExecRequest *q, Process **ret, Failure *failure) {
         _cleanup_(json_freep) Json spec = NULL;
         Process *p;
         int r;
 
         r = exec_check(c, q, failure);
+        if (r < 0)
+                return r;
+        r = exec_check_limits(c, q, failure);
         if (r < 0)
                 return r;
         r = spec_parse(q->spec, strlen(q->spec), &spec, failure);
@@ -243,10 +259,6 @@ int container_exec(Container *c, const ExecRequest *q, Process **ret, Failure *f
         r = container_add_exec(c, q->id, &p);
         if (r == -EEXIST)
                 return failure_set(failure, FAILURE_ALREADY_EXISTS, "id %s: already exists", q->id);
-        if (r == -ENOBUFS)
-                return failure_set(failure, FAILURE_RESOURCE_EXHAUSTED,
-                                   "container %s has %u exec'd processes already, delete some of them", c->id,
-                                   (unsigned) CONTAINER_EXECS_MAX);
         if (r < 0)
                 return failure_set_errno(failure, r, "Failed to register process %s: %m", q->id);
 

@@ -67,30 +67,42 @@ static void operation_answer(Operation *op) {
                 op->done(op->userdata, op->process, &op->failure);
 }
 
-static void process_refuse(Process *p, FailureKind kind, const char *text, OperationDone done, void *userdata) {
-        Failure failure = FAILURE_INIT;
+/* May one more operation wait? */
+static int process_check_room(const Process *p, Failure *failure) {
+        const Limits *limits = p->container->services->limits;
 
-        (void) failure_set(&failure, kind, "%s", text);
+        if (p->container->registry->stopping)
+                return failure_set(failure, FAILURE_UNAVAILABLE, "monoshimd is stopping");
+        if (p->n_queued >= limits->operations_per_process)
+                return failure_set_limit(failure, "MaxOperationsPerProcess", limits->operations_per_process,
+                                         "%u operations wait for process %s already", p->n_queued, p->id);
+        if (p->container->n_queued >= limits->operations_per_container)
+                return failure_set_limit(failure, "MaxOperationsPerContainer", limits->operations_per_container,
+                                         "%u operations wait for container %s already", p->container->n_queued,
+                                         p->container->id);
+        return 0;
+}
+
+static void process_refuse(Process *p, OperationParameters *q, OperationDone done, void *userdata,
+                           const Failure *failure) {
+        operation_parameters_done(q);
         if (done)
-                done(userdata, p, &failure);
-        failure_done(&failure);
+                done(userdata, p, failure);
 }
 
 void operation_submit(Process *p, OperationKind kind, OperationParameters *q, OperationDone done, void *userdata) {
-        Operation *op = NULL;
+        _cleanup_(failure_done) Failure failure = FAILURE_INIT;
+        Operation *op;
 
-        if (p->container->registry->stopping)
-                process_refuse(p, FAILURE_UNAVAILABLE, "monoshimd is stopping", done, userdata);
-        else if (p->n_queued >= CONTAINER_OPERATIONS_MAX)
-                process_refuse(p, FAILURE_RESOURCE_EXHAUSTED, "too many operations wait for this process", done,
-                               userdata);
-        else {
-                op = operation_new(p, kind, done, userdata);
-                if (!op)
-                        process_refuse(p, FAILURE_RESOURCE_EXHAUSTED, "out of memory", done, userdata);
+        if (process_check_room(p, &failure) < 0) {
+                process_refuse(p, q, done, userdata, &failure);
+                return;
         }
+
+        op = operation_new(p, kind, done, userdata);
         if (!op) {
-                operation_parameters_done(q);
+                (void) failure_set(&failure, FAILURE_RESOURCE_EXHAUSTED, "out of memory");
+                process_refuse(p, q, done, userdata, &failure);
                 return;
         }
         if (q)
@@ -98,6 +110,7 @@ void operation_submit(Process *p, OperationKind kind, OperationParameters *q, Op
 
         DL_APPEND(p->queue, op);
         p->n_queued++;
+        p->container->n_queued++;
         process_dispatch(p);
 }
 
@@ -166,6 +179,7 @@ static void process_abort(Process *p) {
                 operation_answer(op);
                 (void) operation_free(op);
         }
+        p->container->n_queued -= p->n_queued;
         p->n_queued = 0;
 }
 
@@ -376,6 +390,7 @@ static Operation *process_next_operation(Process *p) {
 
         DL_DELETE(p->queue, op);
         p->n_queued--;
+        p->container->n_queued--;
         return op;
 }
 

@@ -160,15 +160,17 @@ int process_kill(const Process *p, int signal) {
         return r < 0 ? -errno : 0;
 }
 
-int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret) {
+int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret, Failure *failure) {
+        unsigned max = p->container->services->limits->waiters_per_process;
         Waiter *w;
 
-        if (p->n_waiters >= PROCESS_WAITERS_MAX)
-                return -ENOBUFS;
+        if (p->n_waiters >= max)
+                return failure_set_limit(failure, "MaxWaitersPerProcess", max, "%u calls wait for process %s already",
+                                         p->n_waiters, p->id);
 
         w = malloc(sizeof(*w));
         if (!w)
-                return -ENOMEM;
+                return failure_set_errno(failure, ENOMEM, "Failed to wait for process %s: %m", p->id);
 
         *w = (Waiter) { .done = done, .userdata = userdata, .process = p };
         DL_APPEND(p->waiters, w);

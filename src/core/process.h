@@ -8,6 +8,7 @@
  * by side, also within a container, save where operation.h says otherwise: a hung exec must not keep anybody from
  * killing the container. */
 
+#include "core/failure.h"
 #include "core/lifecycle.h"
 #include "core/services.h"
 #include "host/pid.h"
@@ -15,7 +16,6 @@
 
 #include <uthash.h>
 
-#define PROCESS_WAITERS_MAX 16384
 
 typedef struct Operation Operation;
 typedef struct ProcessIo ProcessIo;
@@ -107,8 +107,8 @@ int process_open_pidfd(Process *p);
 int process_kill(const Process *p, int signal);
 
 /* Adds a waiter; the process must not have exited. The waiter belongs to the process until done() has been called.
- * -ENOBUFS at the limit. */
-int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret);
+ * -errno with *failure set, FAILURE_RESOURCE_EXHAUSTED at the limit. */
+int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret, Failure *failure);
 /* Forgets it without a call. */
 Waiter *waiter_free(Waiter *w);
 void process_wake_waiters(Process *p);

@@ -115,6 +115,21 @@ static void namespace_put(Registry *r, Namespace *ns) {
         free(ns);
 }
 
+int registry_check_room(Registry *r, const char *ns, Failure *failure) {
+        const Limits *limits = r->services->limits;
+        unsigned n = HASH_CNT(by_name, r->containers);
+        Namespace *space = NULL;
+
+        if (n >= limits->containers)
+                return failure_set_limit(failure, "MaxContainers", limits->containers, "there are %u containers already", n);
+
+        HASH_FIND(by_name, r->namespaces, ns, strlen(ns), space);
+        if (space && space->n_containers >= limits->containers_per_namespace)
+                return failure_set_limit(failure, "MaxContainersPerNamespace", limits->containers_per_namespace,
+                                         "there are %u containers in namespace %s already", space->n_containers, ns);
+        return 0;
+}
+
 int registry_add(Registry *r, Container *c, const char *ns) {
         char name[NAME_MAX_LENGTH];
         Namespace *space;
@@ -128,8 +143,6 @@ int registry_add(Registry *r, Container *c, const char *ns) {
                 return -EINVAL;
         if (registry_lookup(r, ns, c->id))
                 return -EEXIST;
-        if (HASH_CNT(by_name, r->containers) >= REGISTRY_CONTAINERS_MAX)
-                return -ENOBUFS;
 
         space = namespace_get(r, ns);
         if (!space)

@@ -8,7 +8,6 @@
 
 #include <uthash.h>
 
-#define REGISTRY_CONTAINERS_MAX 65536
 
 /* A tenant's name space for ids. Counted, so that its empty folders can go with its last container. */
 struct Namespace {
@@ -52,7 +51,11 @@ Process *registry_get_process(Registry *r, pid_t pid);
  * cgroup. NULL when there is none. */
 Container *registry_find_by_pid(Registry *r, pid_t pid);
 
-int registry_add(Registry *r, Container *c, const char *ns); /* sets c->ns; -EEXIST, -ENOBUFS, -ENOMEM */
+/* May one more container be created in this namespace? FAILURE_RESOURCE_EXHAUSTED else. Whoever is taken back after a
+ * restart is not asked: a limit that was lowered meanwhile is none of his business. */
+int registry_check_room(Registry *r, const char *ns, Failure *failure);
+
+int registry_add(Registry *r, Container *c, const char *ns); /* sets c->ns; -EEXIST, -ENOMEM */
 void registry_remove(Registry *r, Container *c);
 /* By its pid, unless it has exited; failures are logged: it is then not found by that. */
 void registry_index_process(Registry *r, Process *p);

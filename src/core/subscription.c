@@ -20,6 +20,7 @@ typedef struct Subscription {
         struct Subscription *prev, *next; /* SubscriptionSet::subscriptions */
         sd_event_source *source;          /* wakes us when there is room only while the subscriber is behind */
         int fd;
+        uint64_t client; /* 0: unknown */
         char *ns;           /* or NULL */
         char *container_id; /* or NULL */
 
@@ -36,6 +37,7 @@ typedef struct Subscription {
 struct SubscriptionSet {
         sd_event *event;
         EventLog *log;
+        const Limits *limits;
         int64_t priority;
         Subscription *subscriptions;
         unsigned n_subscriptions, n_behind;
@@ -282,18 +284,32 @@ static int subscription_add(Subscription *s, SubscriptionSet *set) {
         return subscription_fall_behind(s, s->cursor);
 }
 
-int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const char *container_id,
-                     int *ret_read_fd) {
+static int subscriptions_check_room(const SubscriptionSet *set, uint64_t client, Failure *failure) {
+        const Limits *limits = set->limits;
+        unsigned n = 0;
+
+        if (set->n_subscriptions >= limits->subscriptions)
+                return failure_set_limit(failure, "MaxSubscriptions", limits->subscriptions,
+                                         "there are %u subscriptions to events already", set->n_subscriptions);
+
+        for (const Subscription *s = set->subscriptions; s; s = s->next)
+                n += s->client == client;
+        if (n >= limits->subscriptions_per_client)
+                return failure_set_limit(failure, "MaxSubscriptionsPerClient", limits->subscriptions_per_client,
+                                         "this client has %u subscriptions to events already", n);
+        return 0;
+}
+
+static int subscription_begin(SubscriptionSet *set, uint64_t client, uint64_t after, const char *ns,
+                              const char *container_id, int *ret_read_fd) {
         _cleanup_(subscription_freep) Subscription *s = NULL;
         _cleanup_(safe_closep) int read_fd = -EBADF;
         int r;
 
-        if (set->n_subscriptions >= SUBSCRIPTIONS_MAX)
-                return -ENOBUFS;
-
         s = subscription_make(eventlog_seek(set->log, after), ns, container_id);
         if (!s)
                 return -ENOMEM;
+        s->client = client;
 
         r = subscription_open(s, set, &read_fd);
         if (r < 0)
@@ -306,6 +322,18 @@ int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const
         (void) TAKE_PTR(s);
         *ret_read_fd = TAKE_FD(read_fd);
         return 0;
+}
+
+int subscription_new(SubscriptionSet *set, uint64_t client, uint64_t after, const char *ns, const char *container_id,
+                     int *ret_read_fd, Failure *failure) {
+        int r;
+
+        r = subscriptions_check_room(set, client, failure);
+        if (r < 0)
+                return r;
+
+        r = subscription_begin(set, client, after, ns, container_id, ret_read_fd);
+        return r < 0 ? failure_set_errno(failure, r, "Failed to make a subscription: %m") : 0;
 }
 
 unsigned subscriptions_count(const SubscriptionSet *set) {
@@ -447,7 +475,8 @@ void subscriptions_take_handoff(SubscriptionSet *set, Json tree) {
         }
 }
 
-int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, int64_t priority) {
+int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, const Limits *limits,
+                      int64_t priority) {
         SubscriptionSet *set;
 
         set = malloc(sizeof(*set));
@@ -457,6 +486,7 @@ int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, int
         *set = (SubscriptionSet) {
                 .event = sd_event_ref(event),
                 .log = log,
+                .limits = limits,
                 .priority = priority,
                 .cursor = eventlog_seek(log, UINT64_MAX),
         };

@@ -13,17 +13,18 @@
  * SIGPIPE must be ignored. */
 
 #include "core/eventlog.h"
+#include "core/failure.h"
+#include "host/limits.h"
 #include "util/json.h"
 #include "util/macro.h"
 
 #include <systemd/sd-event.h>
 
-#define SUBSCRIPTIONS_MAX 1024
-
 typedef struct SubscriptionSet SubscriptionSet;
 
-/* 'log' must outlive the set. 'priority' is that of the event sources; nobody waits for what they do. */
-int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, int64_t priority);
+/* 'log' and 'limits', which may change, must outlive the set. 'priority' is that of the event sources; nobody waits for what they do. */
+int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, const Limits *limits,
+                      int64_t priority);
 SubscriptionSet *subscriptions_free(SubscriptionSet *set); /* readers find the end of their pipes */
 DEFINE_CLEANUP(SubscriptionSet *, subscriptions_free);
 
@@ -35,9 +36,10 @@ void subscriptions_publish(SubscriptionSet *set);
 
 /* A new subscription: to the events after 'after' (behind the newest one: those to come), of one namespace, of one
  * container, or of all (NULL). It lives until its reader has closed the pipe, whose read end the caller owns.
- * -ENOBUFS over SUBSCRIPTIONS_MAX, or -errno. */
-int subscription_new(SubscriptionSet *set, uint64_t after, const char *ns, const char *container_id,
-                     int *ret_read_fd);
+ * 'client' is a number by which those of one client are counted. -errno, with *failure set:
+ * FAILURE_RESOURCE_EXHAUSTED if there are too many, of all clients or of this one. */
+int subscription_new(SubscriptionSet *set, uint64_t client, uint64_t after, const char *ns, const char *container_id,
+                     int *ret_read_fd, Failure *failure);
 
 /* Over a re-execution: an array of all subscriptions, whose pipes are let inherit. What has been added to the log must
  * have been published, and be on disk (eventlog_flush()). -errno. */
@@ -46,5 +48,5 @@ int subscriptions_write_handoff(SubscriptionSet *set, JsonWriter *w);
 void subscriptions_release(SubscriptionSet *set);
 
 /* In the new program, before anything is added to the log: goes on where the other one was, to the byte. A subscription
- * that cannot is closed, with a warning. */
+ * that cannot is closed, with a warning. They count for no client any more, but among all. */
 void subscriptions_take_handoff(SubscriptionSet *set, Json tree);

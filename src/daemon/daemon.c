@@ -5,6 +5,7 @@
 #include "bus/handoff.h"
 #include "core/operation.h"
 #include "core/restore.h"
+#include "host/pump.h"
 #include "host/spawn.h"
 #include "util/crash-point.h"
 #include "util/file.h"
@@ -119,6 +120,16 @@ static void daemon_set_idle_timeout(Daemon *d) {
         service_set_idle_timeout(&d->service, usec);
 }
 
+/* The rest is looked up when it is needed. */
+static void daemon_apply_limits(Daemon *d) {
+        const Limits *limits = &d->config.limits;
+
+        job_pool_set_max(d->pool, d->config.max_runtime_jobs);
+        reaper_set_max_kept(d->reaper, limits->exits_kept);
+        eventlog_set_limits(d->log, limits);
+        pump_set_turn_size(limits->stream_turn_size);
+}
+
 static int daemon_reload(void *userdata, Failure *failure) {
         _cleanup_(freep) char *reason = NULL;
         Daemon *d = userdata;
@@ -132,7 +143,7 @@ static int daemon_reload(void *userdata, Failure *failure) {
 
         config_done(&d->config);
         d->config = config;
-        job_pool_set_max(d->pool, config.max_runtime_jobs);
+        daemon_apply_limits(d);
         daemon_set_idle_timeout(d);
         log_info("Configuration read from %s.", d->options->config_path);
         return 0;
@@ -260,12 +271,13 @@ static int daemon_open_services(Daemon *d) {
         r = eventlog_open(&d->log, d->state_fd);
         if (r < 0)
                 return log_error_errno(r, "Failed to open the event log in %s: %m", d->options->state_directory);
-        r = subscriptions_new(&d->subscriptions, d->event, d->log, PRIORITY_STREAM);
+        r = subscriptions_new(&d->subscriptions, d->event, d->log, &d->config.limits, PRIORITY_STREAM);
         if (r < 0)
                 return log_error_errno(r, "Failed to set up subscriptions to events: %m");
         r = oom_watcher_new(&d->oom, d->event, PRIORITY_OOM);
         if (r < 0)
                 return log_error_errno(r, "Failed to watch for out-of-memory kills: %m");
+        daemon_apply_limits(d);
 
         r = fdstore_new(&d->store, d->service.notify);
         if (r < 0)

@@ -239,6 +239,7 @@ int bundle_config_parse(const char *text, size_t size, BundleConfig *ret, char *
         }
 
         *ret = p.config;
+        ret->size = size;
         return 0;
 }
 

@@ -14,6 +14,7 @@ typedef struct BundleConfig {
         bool remaps_gid;            /* linux.gidMappings maps container gid 0 to ... */
         gid_t root_gid;             /* ... this host gid, other than 0 (containerd runtime/v1/linux/bundle.go) */
         char *cgroups_path;         /* linux.cgroupsPath, or NULL */
+        size_t size;                /* of the text */
 } BundleConfig;
 
 void bundle_config_done(BundleConfig *c);

@@ -49,13 +49,16 @@ const Setting config_settings[] = {
         NUMBER("MaxOperationsPerClient",        limits.operations_per_client,         32768,      1,        1048576),
         NUMBER("MaxCallsPerClient",             limits.calls_per_client,              65536,      1,        1048576),
         NUMBER("MaxUnauthorizedCallsPerClient", limits.unauthorized_calls_per_client, 1024,       1,        65536),
+        NUMBER("MaxUnauthorizedCallsPerUser",   limits.unauthorized_calls_per_user,   64,         1,        65536),
+        SIZE("MaxUnauthorizedSizePerUser",      limits.unauthorized_size_per_user,    32 * MIB,   64 * KIB, 1024 * MIB),
+        NUMBER("MaxUnauthorizedCalls",          limits.unauthorized_calls,            256,        1,        65536),
         NUMBER("MaxWaitersPerProcess",          limits.waiters_per_process,           16384,      1,        1048576),
         NUMBER("MaxPeers",                      limits.peers,                         4096,       1,        65536),
         NUMBER("MaxSubscriptions",              limits.subscriptions,                 1024,       1,        65536),
         NUMBER("MaxSubscriptionsPerClient",     limits.subscriptions_per_client,      256,        1,        65536),
 
-        NUMBER("MaxLabelsPerContainer",         limits.labels_per_container,          1024,       1,        16384),
-        SIZE("MaxLabelsSize",                   limits.labels_size,                   256 * KIB,  1 * KIB,  1 * MIB),
+        NUMBER("MaxLabelsPerContainer",         limits.labels_per_container,          1024,       1,        4096),
+        SIZE("MaxLabelsSize",                   limits.labels_size,                   256 * KIB,  1 * KIB,  512 * KIB),
         SIZE("MaxSpecSize",                     limits.spec_size,                     16 * MIB,   1 * KIB,  16 * MIB),
 
         NUMBER("MaxEvents",                     limits.events,                        8192,       16,       1048576),
@@ -63,10 +66,10 @@ const Setting config_settings[] = {
         SIZE("MaxUnwrittenEventsSize",          limits.events_unwritten_size,         16 * MIB,   64 * KIB, 1024 * MIB),
         NUMBER("MaxExitsKept",                  limits.exits_kept,                    16384,      64,       1048576),
 
-        NUMBER("MaxUnreadMessages",             limits.unread_messages,               8192,       64,       1048576),
-        SIZE("MaxUnreadSize",                   limits.unread_size,                   4 * MIB,    64 * KIB, 1024 * MIB),
+        NUMBER("MaxUnreadMessages",             limits.unread_messages,               8192,       64,       32768),
+        SIZE("MaxUnreadSize",                   limits.unread_size,                   4 * MIB,    64 * KIB, 32 * MIB),
         NUMBER("MaxUnreadReplies",              limits.unread_replies,                16,         1,        4096),
-        SIZE("MaxStreamTurnSize",               limits.stream_turn_size,              64 * KIB,   4 * KIB,  1 * MIB),
+        SIZE("MaxStreamTurnSize",               limits.stream_turn_size,              64 * KIB,   4 * KIB,  64 * KIB),
         {},
 };
 

@@ -16,7 +16,10 @@ typedef struct Limits {
         unsigned operations_per_container;
         unsigned operations_per_client;
         unsigned calls_per_client; /* under way, Wait included */
-        unsigned unauthorized_calls_per_client;
+        unsigned unauthorized_calls; /* that wait for polkit, as in the next two */
+        unsigned unauthorized_calls_per_user;
+        uint64_t unauthorized_size_per_user;
+        unsigned unauthorized_calls_per_client; /* that wait until it is known who the client is */
         unsigned waiters_per_process;
         unsigned peers;
         unsigned subscriptions;

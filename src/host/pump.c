@@ -2,7 +2,7 @@
 
 /* Moves bytes from one descriptor to another, in the loop.
  *
- * Whatever wakes a pump, it takes one turn: pump_move() moves what can be moved, up to PUMP_TURN_SIZE, and says why
+ * Whatever wakes a pump, it takes one turn: pump_move() moves what can be moved, up to turn_size, and says why
  * it stopped; pump_wait() then enables just those event sources that can tell of a change. */
 
 #include "host/pump.h"
@@ -71,6 +71,13 @@ struct Pump {
 
 /* Only used within one turn, and turns do not nest: one for all. */
 static char scratch[PUMP_TURN_SIZE];
+
+static size_t turn_size = PUMP_TURN_SIZE; /* of all pumps */
+
+void pump_set_turn_size(size_t size) {
+        assert(size > 0 && size <= sizeof(scratch));
+        turn_size = size;
+}
 
 static bool is_transient(int error) {
         return error == EAGAIN || error == EINTR;
@@ -225,7 +232,8 @@ static bool pump_has_room(Pump *p) {
 
 /* Reads into the scratch buffer. Returns the number of bytes, 0 at the end, -errno. */
 static ssize_t pump_read(Pump *p) {
-        size_t size = p->n_left < p->n_room ? (size_t) p->n_left : p->n_room, n = 0;
+        size_t room = p->n_room < turn_size ? p->n_room : turn_size;
+        size_t size = p->n_left < room ? (size_t) p->n_left : room, n = 0;
 
         while (n < size) {
                 ssize_t l = read(p->from, scratch + n, size - n);
@@ -278,7 +286,7 @@ static PumpState pump_copy(Pump *p) {
 }
 
 static PumpState pump_splice(Pump *p) {
-        size_t size = p->n_left < PUMP_TURN_SIZE ? (size_t) p->n_left : PUMP_TURN_SIZE;
+        size_t size = p->n_left < turn_size ? (size_t) p->n_left : turn_size;
         ssize_t n;
 
         n = splice(p->from, NULL, p->to, NULL, size, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);

@@ -13,10 +13,13 @@
 
 #include <systemd/sd-event.h>
 
-#define PUMP_TURN_SIZE (64U * 1024U)
+#define PUMP_TURN_SIZE (64U * 1024U) /* at most, and before pump_set_turn_size() */
 #define PUMP_BUFFER_SIZE (64U * 1024U)
 
 typedef struct Pump Pump;
+
+/* How much each pump moves in one turn, from now on; from 1 to PUMP_TURN_SIZE. */
+void pump_set_turn_size(size_t size);
 
 typedef enum PumpFlags {
         /* 'from' is the master of a pseudo-terminal: EIO and hang-up mean that nobody has the other side open just

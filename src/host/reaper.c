@@ -19,7 +19,7 @@
  * others in the loop get their turn. */
 #define REAP_BATCH 512
 
-#define KEPT_MAX 16384
+#define KEPT_DEFAULT 16384 /* before reaper_set_max_kept() */
 
 typedef struct Watch {
         pid_t pid;
@@ -43,6 +43,7 @@ struct Reaper {
         Watch *watches;
         Kept *kept;
         unsigned n_holds;
+        unsigned max_kept;
         bool reaping;
 };
 
@@ -77,7 +78,7 @@ static void reaper_keep(Reaper *reaper, pid_t pid, int wait_status, uint64_t whe
         Kept *k, *old;
 
         old = reaper_find_kept(reaper, pid);
-        if (!old && HASH_COUNT(reaper->kept) >= KEPT_MAX)
+        if (!old && HASH_COUNT(reaper->kept) >= reaper->max_kept)
                 old = reaper->kept;
         if (old)
                 reaper_drop_kept(reaper, old);
@@ -207,6 +208,7 @@ int reaper_new(Reaper **ret, sd_event *event, int64_t priority) {
         reaper = calloc(1, sizeof(*reaper));
         if (!reaper)
                 return -ENOMEM;
+        reaper->max_kept = KEPT_DEFAULT;
 
         if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
                 return -errno;
@@ -274,6 +276,12 @@ void reaper_unwatch(Reaper *reaper, pid_t pid) {
         HASH_FIND(hh, reaper->watches, &pid, sizeof(pid), w);
         if (w)
                 reaper_drop_watch(reaper, w);
+}
+
+void reaper_set_max_kept(Reaper *reaper, unsigned max) {
+        reaper->max_kept = max;
+        while (HASH_COUNT(reaper->kept) > max)
+                reaper_drop_kept(reaper, reaper->kept);
 }
 
 void reaper_hold(Reaper *reaper) {

@@ -37,9 +37,11 @@ int reaper_watch_owned(Reaper *reaper, pid_t pid, ReaperExited exited, void *use
 /* Forgets it; the child is still reaped when it exits. Unknown pids are fine. */
 void reaper_unwatch(Reaper *reaper, pid_t pid);
 
-/* From the first hold to the last release, exits of unknown pids are kept (the newest 16384 of them). Holds count. */
+/* From the first hold to the last release, exits of unknown pids are kept, the newest ones up to a limit. Holds count. */
 void reaper_hold(Reaper *reaper);
 void reaper_release(Reaper *reaper);
+
+void reaper_set_max_kept(Reaper *reaper, unsigned max);
 
 /* Takes the kept exit of 'pid', if there is one that was reaped at 'since_usec' (CLOCK_MONOTONIC: the wall clock may be
  * set back meanwhile) or later; the latest, if the pid was used twice. Returns 1 and fills both, 'ret_when_usec' in

@@ -52,7 +52,7 @@ static void world_make_services(FuzzWorld *w) {
         assert(reaper_new(&s->reaper, w->event, PRIORITY_EXIT) == 0);
         assert(job_pool_new(&s->pool, w->event, s->reaper, 1) == 0);
         assert(eventlog_open(&s->log, s->state_fd) == 0);
-        assert(subscriptions_new(&s->subscriptions, w->event, s->log, PRIORITY_STREAM) == 0);
+        assert(subscriptions_new(&s->subscriptions, w->event, s->log, s->limits, PRIORITY_STREAM) == 0);
         assert(oom_watcher_new(&s->oom, w->event, PRIORITY_OOM) == 0);
         assert(fdstore_new(&s->store, false) == 0);
         assert(sd_id128_get_boot(&s->boot_id) == 0);
