@@ -59,7 +59,7 @@ def unit(request):
         assert not systemctl("list-units", "--all", "--plain", "--no-legend", "mst-*"), "units left over"
         assert not t.leftover_cgroups()
         assert not t.leftover_mounts("/run/monoshim")
-        left = [n for n in os.listdir("/run/monoshim/state") if n != ".events" and os.listdir("/run/monoshim/state/" + n)]
+        left = [n for n in os.listdir("/run/monoshim/state") if not n.startswith(".") and os.listdir("/run/monoshim/state/" + n)]
         assert not left, "state left over: %s" % left
 
 
