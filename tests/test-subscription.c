@@ -739,6 +739,77 @@ static void test_a_random_walk_tears_and_loses_nothing(void **state) {
         log_set_max_level(LOG_INFO);
 }
 
+/* Set and log go and others come, as in another program: what is left are the pipes, by their numbers. */
+static void when_another_program_goes_on(Test *t) {
+        _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
+        _cleanup_(json_freep) Json tree = NULL;
+        int copies[64];
+        const char *text;
+        uint64_t fd;
+        size_t size;
+
+        assert_int_equal(subscriptions_write_handoff(t->set, w), 0);
+        assert_int_equal(json_writer_finish(w, &text, &size), 0);
+        assert_int_equal(json_parse(text, size, &tree, NULL), 0);
+        assert_true(json_length(tree) <= ELEMENTSOF(copies));
+        for (size_t i = 0; i < json_length(tree); i++) {
+                assert_true(json_get_uint64(json_element(tree, i), "fd", &fd) > 0);
+                assert_int_equal(fcntl((int) fd, F_GETFD), 0); /* it is inherited */
+                copies[i] = fcntl((int) fd, F_DUPFD_CLOEXEC, 500);
+        }
+
+        t->set = subscriptions_free(t->set);
+        t->log = eventlog_free(t->log);
+        for (size_t i = 0; i < json_length(tree); i++) {
+                (void) json_get_uint64(json_element(tree, i), "fd", &fd);
+                assert_true(dup2(copies[i], (int) fd) >= 0);
+                safe_close(copies[i]);
+        }
+        assert_int_equal(eventlog_open(&t->log, t->state_fd), 0);
+        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, SD_EVENT_PRIORITY_NORMAL), 0);
+        subscriptions_take_handoff(t->set, tree);
+        assert_int_equal(subscriptions_count(t->set), json_length(tree));
+        for (size_t i = 0; i < json_length(tree); i++) {
+                (void) json_get_uint64(json_element(tree, i), "fd", &fd);
+                assert_int_equal(fcntl((int) fd, F_GETFD), FD_CLOEXEC);
+        }
+}
+
+/* One has everything, one is behind, one in the middle of a record that is larger than its pipe, and one hears of one
+ * container only. */
+static void test_another_program_goes_on_to_the_byte(void **state) {
+        Test *t = *state;
+        Reader live = given_a_subscriber(t, 0), behind, torn, one;
+
+        given_events(t, 2);
+        (void) when_it_reads(&live, SIZE_MAX);
+        behind = given_a_subscriber(t, 0);
+        one = given_a_subscriber_of(t, 0, "a", "other");
+        torn = given_a_subscriber(t, 2);
+
+        for (unsigned i = 1; i <= 5; i++) {
+                (void) when_an_event_of_size_happens(t, "a", "b", LARGE + i);
+                (void) when_it_reads(&torn, 1000 * i + 1); /* so that a part of the record stays with us */
+                when_another_program_goes_on(t);
+                given_events(t, 1);
+                when_it_reads_all(t, &live);
+                when_another_program_goes_on(t);
+        }
+
+        then_it_has_everything(t, &live, 12);
+        then_it_has_everything(t, &behind, 12);
+        then_it_has_everything(t, &torn, 10);
+        assert_int_equal(one.n, 0);
+        (void) when_an_event_of_size_happens(t, "a", "other", 200);
+        when_it_reads_all(t, &one);
+        assert_int_equal(one.n, 1);
+        assert_int_equal(live.n_gaps + behind.n_gaps + torn.n_gaps + one.n_gaps, 0);
+        reader_done(&live);
+        reader_done(&behind);
+        reader_done(&torn);
+        reader_done(&one);
+}
+
 #define SUBSCRIPTION_TEST(test) cmocka_unit_test_setup_teardown(test, test_begin, test_end)
 
 int main(void) {
@@ -762,6 +833,7 @@ int main(void) {
                 SUBSCRIPTION_TEST(test_one_turn_of_the_loop_is_short_also_when_nothing_matches),
                 SUBSCRIPTION_TEST(test_one_client_cannot_take_all_there_are),
                 SUBSCRIPTION_TEST(test_readers_find_the_end_when_the_set_goes),
+                SUBSCRIPTION_TEST(test_another_program_goes_on_to_the_byte),
                 SUBSCRIPTION_TEST(test_a_random_walk_tears_and_loses_nothing),
         };
 

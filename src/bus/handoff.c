@@ -254,7 +254,7 @@ static int replay_wait(Connection *c, Json tree) {
             serial == 0 || json_get_string(tree, "sender", &sender) < 0 || (!c->is_peer && !sender))
                 return -EINVAL;
 
-        if ((r = sd_bus_message_new_method_call(c->bus, &m, NULL, path, PROCESS_INTERFACE, "Wait")) < 0 ||
+        if ((r = sd_bus_message_new_method_call(c->bus, &m, BUS_NAME, path, PROCESS_INTERFACE, "Wait")) < 0 ||
             (sender && (r = sd_bus_message_set_sender(m, sender)) < 0) ||
             (r = sd_bus_message_seal(m, serial, 0)) < 0)
                 return r;

@@ -22,6 +22,7 @@
 
 #define LOOK_USEC (2 * USEC_PER_MSEC)
 #define TRIAL_USEC (10 * USEC_PER_SEC)
+#define DELETED " (deleted)" /* what the kernel says behind the path of a file that is no longer there */
 
 struct Reexec {
         ReexecParameters p;
@@ -45,6 +46,10 @@ int reexec_new(Reexec **ret, const ReexecParameters *p) {
         if (n < 0)
                 return -errno;
         path[n] = 0;
+
+        /* It may have been replaced again since it was executed. */
+        if (n > (ssize_t) strlen(DELETED) && streq(path + n - strlen(DELETED), DELETED))
+                path[n - (ssize_t) strlen(DELETED)] = 0;
 
         x = malloc(sizeof(*x));
         if (!x)
@@ -104,7 +109,7 @@ void reexec_cancel(Reexec *x) {
 
 static int reexec_set_timer(Reexec *x, uint64_t usec, sd_event_time_handler_t handler) {
         x->timer = sd_event_source_disable_unref(x->timer);
-        return sd_event_add_time_relative(x->p.event, &x->timer, CLOCK_MONOTONIC, usec, 0, handler, x);
+        return sd_event_add_time_relative(x->p.event, &x->timer, CLOCK_MONOTONIC, usec, USEC_PER_MSEC, handler, x);
 }
 
 /* ---- the last step ---- */
