@@ -310,10 +310,14 @@ static int peer_on_connected_later(sd_event_source *source, void *userdata) {
         if (c->front->is_held)
                 return 0; /* who holds it sees to that */
 
-        /* Until there is nothing left: several calls may have come so. */
-        if (sd_bus_process(c->bus, NULL) > 0)
-                (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-        return 0;
+        c->connected = sd_event_source_disable_unref(c->connected);
+
+        /* Until there is nothing left: several calls may have come so. With a new source each time, since one that is
+         * only enabled again keeps its place in front of all others: a client that never stops calling would then be
+         * the only one to be answered. */
+        if (sd_bus_process(c->bus, NULL) <= 0)
+                return 0;
+        return sd_event_add_defer(c->front->event, &c->connected, peer_on_connected_later, c);
 }
 
 static int peer_on_connected(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {

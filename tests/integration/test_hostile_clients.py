@@ -21,7 +21,7 @@ DRIVER = "org.freedesktop.DBus"
 N_CONNECTIONS = 4000 if t.LARGE else 1000
 N_RECONNECTS = 10000 if t.LARGE else 2000
 FLOOD = 200000 if t.LARGE else 30000
-HUGE = (127 if t.LARGE else 32) * 1024 * 1024
+HUGE = (63 if t.LARGE else 32) * 1024 * 1024  # a dictionary holds less than 64 MiB
 SLACK_KIB = 4096 * t.SCALE
 AUTHENTICATION = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
 
