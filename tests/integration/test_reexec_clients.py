@@ -186,7 +186,7 @@ def test_who_does_not_read_loses_nothing(upgrade, bundle):
         try:
             texts.add(p.result()[0])
         except t.DBusError as e:
-            assert e.name == "org.freedesktop.DBus.Error.LimitsExceeded"
+            assert e.name == "org.monoshim1.Error.ResourceExhausted"
             n_refused += 1
     assert len(texts) == 1 and n_refused > 0
     lazy.sync()
