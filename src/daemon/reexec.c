@@ -212,8 +212,11 @@ static void reexec_give_up_for_now(Reexec *x) {
         front_release(x->p.front);
         x->holding = false;
 
-        if (reexec_set_timer(x, x->retry_usec, reexec_on_retry) < 0)
+        if (reexec_set_timer(x, x->retry_usec, reexec_on_retry) < 0) {
                 reexec_over(x);
+                return;
+        }
+        x->p.over(x->p.userdata);
         x->retry_usec = x->retry_usec * 2 > REEXEC_RETRY_MAX_USEC ? REEXEC_RETRY_MAX_USEC : x->retry_usec * 2;
 }
 

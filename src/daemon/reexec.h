@@ -29,7 +29,7 @@ typedef struct ReexecParameters {
         Front *front;
         char *const *argv;
         bool is_activated;            /* what the next version is to know */
-        void (*over)(void *userdata); /* it was given up for good, or there is nothing to be executed */
+        void (*over)(void *userdata); /* it was given up, for good or for now */
         void *userdata;
 } ReexecParameters;
 
