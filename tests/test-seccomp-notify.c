@@ -123,12 +123,17 @@ static int exit_status(pid_t pid) {
 }
 
 static void case_begin(Case *c, void **state) {
-        int error = -1;
+        int r, error = -1;
 
         *c = (Case) { .world = *state, .answer = { .action = SECCOMP_ERRNO, .error = EROFS } };
         c->dir_fd = open(c->world->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(c->dir_fd >= 0);
-        assert_int_equal(seccomp_slot_open(&c->slot, c->dir_fd, &error), 0);
+        r = seccomp_slot_open(&c->slot, c->dir_fd, &error);
+        if (r == -ENOSYS) { /* under valgrind */
+                c->dir_fd = safe_close(c->dir_fd);
+                skip();
+        }
+        assert_int_equal(r, 0);
         assert_int_equal(error, 0);
 }
 
@@ -262,13 +267,15 @@ static void test_a_caller_that_is_killed_meanwhile_disturbs_nobody(void **state)
 }
 
 static void test_what_is_no_listener_is_refused(void **state) {
-        _cleanup_(safe_closep) int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         SeccompListener *l;
         Case c;
+        int fd;
 
         case_begin(&c, state);
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         assert_int_equal(seccomp_listener_new(&l, c.world->event, 0, c.slot, fd, &handlers, &c), -EINVAL);
         assert_int_equal(seccomp_listener_new(&l, c.world->event, 0, c.slot, c.dir_fd, &handlers, &c), -EINVAL);
+        safe_close(fd);
         case_end(&c);
 }
 
@@ -276,10 +283,15 @@ static void test_there_is_a_slot_even_without_a_file(void **state) {
         World *w = *state;
         _cleanup_(safe_closep) int dir_fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_(seccomp_slot_freep) SeccompSlot *s = NULL;
-        int error = 0;
+        int r, error = 0;
 
         assert_int_equal(symlinkat("/etc/passwd", dir_fd, SECCOMP_SLOT_FILE), 0); /* never followed */
-        assert_int_equal(seccomp_slot_open(&s, dir_fd, &error), 0);
+        r = seccomp_slot_open(&s, dir_fd, &error);
+        if (r == -ENOSYS) {
+                dir_fd = safe_close(dir_fd);
+                skip();
+        }
+        assert_int_equal(r, 0);
         assert_int_equal(error, -ELOOP);
         seccomp_slot_clear(s);
 }
