@@ -349,6 +349,32 @@ static void the_manual_says_what_the_table_says(void **state) {
         }
 }
 
+/* As it is, and with everything in it that has a value set: no warning, nothing but the defaults. */
+static void the_sample_sets_the_defaults(void **state) {
+        const char *top = getenv("top_srcdir");
+        _cleanup_(safe_closep) int fd = -EBADF;
+        _cleanup_(freep) char *text = NULL;
+        char sample[256];
+        size_t size;
+
+        (void) snprintf(sample, sizeof(sample), "%s/data/monoshimd.conf", top ?: "..");
+        fd = open(sample, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(file_read_fd(fd, 1024 * 1024, &text, &size), 0);
+
+        for (unsigned i = 0; i < 2; i++) {
+                Config c = when_loaded(text);
+
+                for (const Setting *s = config_settings; s->section; s++)
+                        assert_true(value_of(s, &c) == default_of(s));
+                config_done(&c);
+                for (char *p = text; (p = strstr(p, "\n#")); p++)
+                        if (p[2] != ' ' && p[2] != '\n')
+                                p[1] = ' ';
+        }
+        then_it_warned("");
+}
+
 /* A limit without a row would be 0, and refuse everything. */
 static void every_limit_has_a_row(void **state) {
         unsigned char covered[sizeof(Limits)] = {};
@@ -677,6 +703,7 @@ int main(void) {
                 TEST(every_setting_takes_its_range_and_no_more),
                 TEST(no_two_settings_share_a_name_or_a_place),
                 TEST(the_manual_says_what_the_table_says),
+                TEST(the_sample_sets_the_defaults),
                 TEST(every_limit_has_a_row),
                 TEST(unset_is_not_never),
                 TEST(drop_ins_are_read_in_the_order_of_their_names),

@@ -88,7 +88,7 @@ missing=
 for setting in $known; do
         echo "$sample" | grep -qx -- "$setting" || missing="$missing $setting"
 done
-compare "every setting of src/host/config.c is in data/monoshimd.conf" "$missing" "$(echo $known | wc -w)"
+compare "every setting of src/host is in data/monoshimd.conf" "$missing" "$(echo $known | wc -w)"
 
 missing=
 for line in $(sed -nE 's/^#(Max[A-Z][A-Za-z]+=[^ ]+)$/\1/p' data/monoshimd.conf); do
