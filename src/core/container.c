@@ -176,10 +176,15 @@ int process_get_runtime(const Process *p, Runtime *ret, char **ret_log) {
 int process_save(Process *p) {
         int r;
 
-        /* The descriptors first: what is said to run must not be without them after a crash. */
+        /* The descriptors first: what is said to run must not be without them after a crash. Of an exit the state first:
+         * until it is there, only the pidfd that is kept knows how the process ended. */
         process_store(p);
         r = state_save(p);
         p->unsaved = r < 0;
+        if (r >= 0 && p->exited && !p->exit_saved) {
+                p->exit_saved = true;
+                process_store(p);
+        }
         return r;
 }
 

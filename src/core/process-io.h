@@ -102,8 +102,8 @@ void process_on_moved(Process *p);
 
 /* ---- over a restart (process-store.c) ---- */
 
-/* Has what we hold for the process kept, as far as it has changed: called after each change. A failure is logged: it
- * only costs what a crash would. */
+/* Has what we hold for the process kept, as far as it has changed: called after each change. Between its exit and the
+ * moment when that is on disk nothing is changed. A failure is logged: it only costs what a crash would. */
 void process_store(Process *p);
 void process_store_for_handover(Process *p); /* with the bytes that are under way: we are about to execute ourselves */
 void process_forget_stored(Process *p);

@@ -134,6 +134,10 @@ static void process_store_all(Process *p, bool with_rests, bool always) {
 }
 
 void process_store(Process *p) {
+        /* What is kept of it is replaced as a whole, and its pidfd cannot be had again. */
+        if (p->exited && !p->exit_saved)
+                return;
+
         process_store_all(p, false, false);
 }
 

@@ -43,10 +43,11 @@ struct Process {
         uint64_t exited_at;
         uint64_t exit_told_usec; /* CLOCK_MONOTONIC; 0: by an earlier monoshimd, or not yet */
         uint32_t exit_status;
-        bool exited;    /* seen to exit; published once 'state' is PROCESS_STOPPED */
-        bool watched;   /* by 'watch' or the reaper */
-        bool indexed;   /* in registry::processes */
-        bool published; /* exec'd: clients have been told of it */
+        bool exited;     /* seen to exit; published once 'state' is PROCESS_STOPPED */
+        bool exit_saved; /* and that is on disk */
+        bool watched;    /* by 'watch' or the reaper */
+        bool indexed;    /* in registry::processes */
+        bool published;  /* exec'd: clients have been told of it */
         bool terminal;
         bool relay;        /* its streams are pipes, between which and the FIFOs we move the bytes */
         bool stdin_closed; /* CloseIO was called */
@@ -58,7 +59,7 @@ struct Process {
         gid_t io_gid;
         Stream streams[3];
         StreamDrain *drain;
-        ProcessIo *io; /* what moves bytes for it, if anything does */
+        ProcessIo *io;   /* what moves bytes for it, if anything does */
         unsigned stored; /* which of its descriptors are in the store, see process-store.c */
         int pidfd;       /* of before a restart, until it is known whether it still lives */
 

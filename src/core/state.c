@@ -314,6 +314,7 @@ static int load_process(Process *p, Json tree) {
         p->io_gid = (gid_t) gid;
         if (p->state == PROCESS_STOPPED || p->state == PROCESS_DELETED)
                 p->exited = true;
+        p->exit_saved = p->exited;
 
         for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
                 r = load_stream(p, i, json_get(tree, stream_names[i]));

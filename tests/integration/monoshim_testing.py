@@ -329,6 +329,8 @@ class Nursery:
                 break
             message = json.loads(data)
             message["fds"] = fds
+            for fd in fds:  # recv_fds() ignores its flags
+                os.set_inheritable(fd, False)
             try:
                 if message["op"] == "spawn":
                     pid = self._spawn(message)
