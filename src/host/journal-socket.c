@@ -4,10 +4,10 @@
 #include "host/journal-socket.h"
 #include "host/journal.h"
 #include "util/clock.h"
+#include "util/journal-message.h"
 
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/un.h>
 #include <utlist.h>
 
 #define RECONNECT_USEC (250 * USEC_PER_MSEC)
@@ -16,7 +16,6 @@
 #define SEND_BUFFER_SIZE (256 * 1024)
 
 static struct {
-        const char *path;
         int fd;
         sd_event_source *output; /* tells when the socket has room, while somebody waits for that */
         sd_event_source *timer;  /* or, while there is no journal, when to look again */
@@ -24,7 +23,6 @@ static struct {
         unsigned n_users;
         uint64_t taken_usec; /* when the journal last took anything from anybody */
 } connection = {
-        .path = JOURNAL_SOCKET,
         .fd = -EBADF,
 };
 
@@ -34,13 +32,13 @@ static void connection_disconnect(void) {
 }
 
 static int socket_open(void) {
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
         _cleanup_(safe_closep) int fd = -EBADF;
-        int size = SEND_BUFFER_SIZE;
+        int size = SEND_BUFFER_SIZE, r;
+        struct sockaddr_un sa;
 
-        if (strlen(connection.path) >= sizeof(sa.sun_path))
-                return -ENAMETOOLONG;
-        strcpy(sa.sun_path, connection.path);
+        r = journal_get_address(&sa);
+        if (r < 0)
+                return r;
 
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
@@ -60,7 +58,7 @@ int journal_check(void) {
 
 void journal_set_socket(const char *path) {
         connection_disconnect();
-        connection.path = path ?: JOURNAL_SOCKET;
+        journal_set_address(path);
 }
 
 /* The socket's peer has gone, as when journald was stopped; another may have come. */

@@ -67,29 +67,13 @@ static char scratch[BUFFER_SIZE];
 
 /* ---- lines ---- */
 
-/* How the protocol wants control characters and what is no text at all: by length. */
-static bool is_text(const char *line, size_t size) {
-        for (size_t i = 0; i < size; i++)
-                if (((unsigned char) line[i] < 0x20 && line[i] != '\t') || line[i] == 0x7f)
-                        return false;
-        return utf8_is_valid(line, size);
-}
-
 static int stream_send_line(JournalStream *s, const char *line, size_t size) {
-        bool text = is_text(line, size);
-        char binary[sizeof("MESSAGE\n") - 1 + sizeof(uint64_t)] = "MESSAGE\n";
-        struct iovec iov[4] = {
-                { .iov_base = s->header, .iov_len = s->header_size },
-                { .iov_base = text ? (char *) "MESSAGE=" : binary,
-                  .iov_len = text ? strlen("MESSAGE=") : sizeof(binary) },
-                { .iov_base = (char *) line, .iov_len = size },
-                { .iov_base = (char *) "\n", .iov_len = 1 },
-        };
-        struct msghdr m = { .msg_iov = iov, .msg_iovlen = ELEMENTSOF(iov) };
+        JournalMessage message = {};
+        struct msghdr m = { .msg_iov = message.parts };
 
-        for (size_t i = 0; i < sizeof(uint64_t); i++)
-                binary[sizeof(binary) - sizeof(uint64_t) + i] = (char) ((uint64_t) size >> (8 * i));
-
+        journal_message_add_ready(&message, s->header, s->header_size);
+        journal_message_add(&message, "MESSAGE", line, size);
+        m.msg_iovlen = message.n_parts;
         return journal_socket_send(&m);
 }
 
@@ -394,7 +378,7 @@ static int stream_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 
 /* A newline in a field would begin another. */
 static bool field_is_valid(const char *value) {
-        return !value || is_text(value, strlen(value));
+        return !value || journal_value_is_text(value, strlen(value));
 }
 
 static char *fields_to_header(const JournalFields *f) {

@@ -7,12 +7,12 @@
  * state directory (which outlives a crash of ours, unlike a pipe), and sent as datagrams in the journal's native
  * protocol, without ever waiting for journald: while it does not take more, nothing more is read. */
 
+#include "util/journal-message.h"
 #include "util/macro.h"
 
 #include <systemd/sd-event.h>
 
 #define JOURNAL_LINE_MAX (48U * 1024U) /* as journald's own LineMax=: longer lines are split */
-#define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 typedef struct JournalStream JournalStream;
 

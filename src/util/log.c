@@ -2,9 +2,8 @@
 
 /* Log lines: to the journal when it is what stands behind stderr, to stderr otherwise. */
 
-#define SD_JOURNAL_SUPPRESS_LOCATION /* the location would be here, always */
-
 #include "util/log.h"
+#include "util/journal-message.h"
 #include "util/text.h"
 
 #include <limits.h>
@@ -12,24 +11,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
-#include <systemd/sd-journal.h>
 
 /* A pipe takes so much in one piece, and poll() tells that it has room for it. */
 #define LINE_SIZE ((size_t) PIPE_BUF)
 
-#define JOURNAL_SOCKET "/run/systemd/journal/socket"
-
 static struct {
         int max_level;
-        bool journal;
-        uint64_t n_dropped; /* lines that stderr could not take */
+        bool journal;       /* stderr is a stream to it */
+        uint64_t n_dropped; /* lines that nobody could take */
 } logger = {
         .max_level = LOG_INFO,
 };
 
-/* systemd puts "DEVICE:INODE" of the journal's stream into the environment; stderr may be something else by now. The socket
- * is looked for since sd_journal_sendv() takes it for success when there is none. */
+/* systemd puts "DEVICE:INODE" of the journal's stream into the environment; stderr may be something else by now. */
 static bool stderr_is_journal(void) {
         const char *stream = getenv("JOURNAL_STREAM");
         unsigned long long device, inode;
@@ -37,8 +31,7 @@ static bool stderr_is_journal(void) {
 
         if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2)
                 return false;
-        return fstat(STDERR_FILENO, &st) >= 0 && st.st_dev == device && st.st_ino == inode &&
-               access(JOURNAL_SOCKET, F_OK) >= 0;
+        return fstat(STDERR_FILENO, &st) >= 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 void log_open(void) {
@@ -126,47 +119,67 @@ static bool write_line(char *line) {
         return n == (ssize_t) length + 1;
 }
 
-static void write_to_stderr(const char *ns, const char *id, const char *text) {
+static bool write_to_stderr(int level, const char *ns, const char *id, const char *text) {
         char line[LINE_SIZE] = "";
 
-        if (logger.n_dropped > 0) {
-                line_extendf(line, "%s: lost %llu log lines that stderr could not take", program_invocation_short_name,
-                             (unsigned long long) logger.n_dropped);
-                if (write_line(line))
-                        logger.n_dropped = 0;
-                line[0] = 0;
-        }
-
+        if (logger.journal) /* which takes the level from there */
+                line_extendf(line, "<%d>", level);
         if (id)
                 line_extendf(line, "%s: %s/%s: %s", program_invocation_short_name, strempty(ns), id, text);
         else
                 line_extendf(line, "%s: %s", program_invocation_short_name, text);
         make_one_line(line);
-
-        if (logger.n_dropped > 0 || !write_line(line))
-                logger.n_dropped++;
+        return write_line(line);
 }
 
-static int send_to_journal(int level, int error, const char *ns, const char *id, const char *field, const char *text) {
-        char fields[7][LINE_SIZE + sizeof("CONTAINER_NAMESPACE=")];
-        struct iovec iov[ELEMENTSOF(fields)];
-        int n = 0;
+/* Of "NAME=value"; without a name there is nothing to add. */
+static void message_add_assignment(JournalMessage *m, const char *field) {
+        const char *value = strchr(field, '=');
+        char name[32] = "";
 
-        (void) snprintf(fields[n++], sizeof(fields[0]), "MESSAGE=%s", text);
-        (void) snprintf(fields[n++], sizeof(fields[0]), "PRIORITY=%d", level);
-        (void) snprintf(fields[n++], sizeof(fields[0]), "SYSLOG_IDENTIFIER=%s", program_invocation_short_name);
+        if (!value || value == field || (size_t) (value - field) >= sizeof(name))
+                return;
+        memcpy(name, field, (size_t) (value - field));
+        journal_message_add_string(m, name, value + 1);
+}
+
+static bool send_to_journal(int level, int error, const char *ns, const char *id, const char *field,
+                            const char *text) {
+        char priority[16], number[16];
+        JournalMessage m = {};
+
+        (void) snprintf(priority, sizeof(priority), "%d", level);
+        (void) snprintf(number, sizeof(number), "%d", error);
+
+        journal_message_add_string(&m, "MESSAGE", text);
+        journal_message_add_string(&m, "PRIORITY", priority);
+        journal_message_add_string(&m, "SYSLOG_IDENTIFIER", program_invocation_short_name);
         if (id) {
-                (void) snprintf(fields[n++], sizeof(fields[0]), "CONTAINER_ID=%s", id);
-                (void) snprintf(fields[n++], sizeof(fields[0]), "CONTAINER_NAMESPACE=%s", strempty(ns));
+                journal_message_add_string(&m, "CONTAINER_ID", id);
+                journal_message_add_string(&m, "CONTAINER_NAMESPACE", strempty(ns));
         }
         if (error > 0)
-                (void) snprintf(fields[n++], sizeof(fields[0]), "ERRNO=%d", error);
+                journal_message_add_string(&m, "ERRNO", number);
         if (field)
-                (void) snprintf(fields[n++], sizeof(fields[0]), "%s", field);
+                message_add_assignment(&m, field);
+        return journal_message_send(&m) >= 0;
+}
 
-        for (int i = 0; i < n; i++)
-                iov[i] = (struct iovec) { .iov_base = fields[i], .iov_len = strlen(fields[i]) };
-        return sd_journal_sendv(iov, n);
+/* stderr is not only for when there is no journal: while journald hangs, its stream has room when its socket has none
+ * any more. */
+static bool put_line(int level, int error, const char *ns, const char *id, const char *field, const char *text) {
+        return (logger.journal && send_to_journal(level, error, ns, id, field, text)) ||
+               write_to_stderr(level, ns, id, text);
+}
+
+/* What was lost is told before anything else is, so that the gap is where the reader finds it. */
+static void tell_dropped(void) {
+        char text[128];
+
+        (void) snprintf(text, sizeof(text), "lost %llu log lines that %s could not take",
+                        (unsigned long long) logger.n_dropped, logger.journal ? "the journal" : "stderr");
+        if (put_line(LOG_WARNING, 0, NULL, NULL, NULL, text))
+                logger.n_dropped = 0;
 }
 
 static int _printf_(6, 0) log_fullv(int level, int error, const char *ns, const char *id, const char *field,
@@ -182,8 +195,10 @@ static int _printf_(6, 0) log_fullv(int level, int error, const char *ns, const 
         line_extend(text, format, args);
         make_one_line(text);
 
-        if (!logger.journal || send_to_journal(level, error, ns, id, field, text) < 0)
-                write_to_stderr(ns, id, text);
+        if (logger.n_dropped > 0)
+                tell_dropped();
+        if (logger.n_dropped > 0 || !put_line(level, error, ns, id, field, text))
+                logger.n_dropped++;
 
         errno = saved;
         return -error;

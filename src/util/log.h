@@ -4,7 +4,11 @@
 /* Log lines: to the journal when it is what stands behind stderr, to stderr otherwise.
  *
  * A line that concerns a container carries CONTAINER_ID= and CONTAINER_NAMESPACE= in the journal, and "NS/ID: " in
- * front of the text on stderr. Log once, where the decision is taken; functions below return their error instead. */
+ * front of the text on stderr. Log once, where the decision is taken; functions below return their error instead.
+ *
+ * Nobody is waited for, neither journald nor whoever reads stderr. A line that the journal's socket does not take goes to
+ * stderr, which has room of its own; one that nobody takes is counted, and the next that goes out is preceded by how many
+ * were lost. */
 
 #include "util/macro.h"
 

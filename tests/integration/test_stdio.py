@@ -3,6 +3,7 @@
 logger processes, relays; and, for all, that not a byte is lost."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -240,6 +241,61 @@ def test_a_journal_that_takes_nothing_holds_up_only_its_container(journaled, jou
     c.kill()
     assert c.wait(15 * t.SCALE)[0] == 137
     assert c.delete(30 * t.SCALE)[1] == 137
+
+
+def stderr_is_a_stream(to):
+    """For a daemon whose stderr is that file, and passes for the journal's stream."""
+    return ["sh", "-c", 'exec 2<>"$0"; JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', to]
+
+
+def live(client, bundle):
+    c = client.create("c1", bundle("run", "sh", "-c", "exit 0"))
+    c.start()
+    pid = c.pid
+    c.wait()
+    c.delete()
+    return pid
+
+
+def exits(messages):
+    """The pids whose exit is told."""
+    found = (re.search(rb"Process c1 \((\d+)\) has exited with status 0", m) for m in messages)
+    return [int(m.group(1)) for m in found if m]
+
+
+@pytest.mark.parametrize("stream", ["has room", "is full"])
+def test_a_journal_that_hangs_holds_up_nobody(make_daemon, journal, bundle, directory, stream):
+    """The daemon's own lines: they go to the stream behind stderr instead, and what that does not take is counted."""
+    path = directory + "/stream"
+    if stream == "is full":
+        os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
+    if stream == "is full":
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 4096)
+    daemon = make_daemon(runtime=t.FAKE_RUNTIME, wrapper=journal.wrapper() + stderr_is_a_stream(path))
+    client = daemon.connect()
+    journal.fill()
+
+    pids = []
+    for _ in range(20):
+        began = time.monotonic()
+        pids.append(live(client, bundle))
+        assert time.monotonic() - began < 5 * t.SCALE
+
+    lines = os.read(fd, 1 << 20).decode().splitlines()
+    os.close(fd)
+    assert lines and all(re.match(r"<[0-7]>monoshimd: .", line) for line in lines)
+    assert not journal.messages("c1")
+    pids.append(live(client, bundle))
+    t.wait_for(lambda: exits(journal.messages("c1"))[-1:] == pids[-1:], what="the line about the last one")
+    told = [re.match(rb"lost (\d+) log lines that the journal could not take", e["MESSAGE"]) for e in journal.entries
+            if e.get("SYSLOG_IDENTIFIER") == b"monoshimd"]
+    lost = [int(m.group(1)) for m in told if m]
+    seen = exits(line.encode() for line in lines)
+    if stream == "has room":
+        assert seen == pids[:-1] and not lost
+    else:
+        assert seen == pids[:len(seen)] and len(lost) == 1 and lost[0] >= 20 - len(seen) > 0
 
 
 def test_the_journal_after_a_crash_of_the_daemon(journaled, journal, bundle, fifo):
