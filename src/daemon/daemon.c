@@ -335,11 +335,13 @@ static void daemon_take_handoff(Daemon *d) {
         if (!tree)
                 return;
 
+        crash_point("handoff-before-take");
         r = front_take_handoff(&d->front, json_get(tree, "front"));
         if (r < 0)
                 log_warning_errno(r, "Failed to take over connections, clients have to connect anew: %m");
         (void) json_get_bool(tree, "activated", &d->is_activated);
         d->inheritance.handoff = json_free(tree);
+        crash_point("handoff-taken");
 }
 
 int daemon_startup(Daemon *d) {

@@ -2,6 +2,7 @@
 /* What we find open at the start. */
 
 #include "daemon/inherit.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -87,6 +88,7 @@ int inherit(Inheritance *i, FdStore *store) {
         if (!number)
                 return 0;
 
+        crash_point("inherit-begun");
         /* The containers are on disk: what is lost are connections, terminals, and what else was open. */
         r = inherit_from_former_self(i, number);
         if (r < 0) {
@@ -94,6 +96,7 @@ int inherit(Inheritance *i, FdStore *store) {
                 return 0;
         }
         fdstore_take_handoff(store, i->handoff);
+        crash_point("inherit-store-taken");
         return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "daemon/inherit.h"
 #include "host/spawn.h"
 #include "util/clock.h"
+#include "util/crash-point.h"
 #include "util/file.h"
 #include "util/json.h"
 #include "util/log.h"
@@ -170,6 +171,7 @@ static int reexec_execute(Reexec *x) {
         if (r < 0)
                 return r;
 
+        crash_point("reexec-flushed");
         fdstore_enable(registry->services->store);
         REGISTRY_FOREACH(c, registry) {
                 process_store_for_handover(&c->init);
@@ -187,6 +189,8 @@ static int reexec_execute(Reexec *x) {
                 if (limited)
                         (void) setrlimit(RLIMIT_NOFILE, &original); /* what children are to get */
                 log_info("Executing %s, which was replaced.", x->path);
+                crash_point("reexec-before-exec");
+                crash_points_hand_over();
                 (void) execv(x->path, x->p.argv);
                 r = -errno;
                 if (limited)
@@ -243,6 +247,7 @@ static int reexec_on_look(sd_event_source *source, uint64_t usec, void *userdata
 static void reexec_hold(Reexec *x) {
         x->hold_until = clock_get_monotonic() + REEXEC_HOLD_USEC;
         x->holding = true;
+        crash_point("reexec-before-hold");
         front_hold(x->p.front);
         if (reexec_set_timer(x, 0, reexec_on_look) < 0)
                 reexec_over(x);

@@ -9,6 +9,7 @@
 
 #include "host/fdstore.h"
 
+#include "util/crash-point.h"
 #include "util/log.h"
 #include "util/notify.h"
 #include "util/text.h"
@@ -164,6 +165,7 @@ static int bag_tell(const Bag *bag) {
                 r = notify_send(text, &fds[i], 1);
                 if (r < 0)
                         return r;
+                crash_point("fdstore-end-told");
         }
         return 0;
 }
@@ -313,14 +315,18 @@ static int bag_write(Bag *bag) {
                 r = bag_describe(bag, fds, &text, &size);
                 if (r < 0)
                         return r;
+                crash_point("fdstore-before-send");
                 r = bag_send(bag, text, size, fds, bag->n_fds);
                 if (r < 0)
                         return r;
         }
 
-        if (bag->full)
+        if (bag->full) {
+                crash_point("fdstore-before-drop");
                 bag_drop_message(bag);
+        }
         bag->full = bag->n_fds > 0;
+        crash_point("fdstore-written");
         return 0;
 }
 
@@ -329,8 +335,10 @@ static void bag_collect(FdStore *s, Bag *bag) {
         if (bag->n_fds > 0 || bag->full || s->n_bags <= 1)
                 return;
 
-        if (s->notify)
+        if (s->notify) {
                 bag_untell(bag);
+                crash_point("fdstore-untold");
+        }
         (void) bag_free(s, bag);
 }
 
@@ -443,8 +451,10 @@ static void bag_open(FdStore *s, Bag *bag) {
         offset = -1;
         (void) setsockopt(bag->out, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset));
 
-        for (size_t i = 1; i < n_messages; i++)
+        for (size_t i = 1; i < n_messages; i++) {
                 bag_drop_message(bag);
+                crash_point("fdstore-old-dropped");
+        }
         bag->full = n_messages > 0;
         bag_take_message(s, bag, last, last_fds, n_last);
 }

@@ -7,6 +7,7 @@
 #include "util/text.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +41,16 @@ void crash_points_open(void) {
         log_warning("This is a test: dying at mark %llu.", (unsigned long long) last);
         armed_pid = getpid();
         crash_points_armed = true;
+}
+
+void crash_points_hand_over(void) {
+        char number[3 * sizeof(last)];
+
+        if (!crash_points_armed || last == 0)
+                return;
+
+        (void) snprintf(number, sizeof(number), "%" PRIu64, last > passed ? last - passed : 0);
+        (void) setenv(CRASH_POINT_VARIABLE, number, true);
 }
 
 void crash_point_pass(const char *name) {

@@ -21,6 +21,9 @@ extern bool crash_points_armed;
 /* Reads the environment; once, at the start. What is asked for does not hold for child processes. */
 void crash_points_open(void);
 
+/* Before a newer version of us is executed in place: it goes on counting where we are. */
+void crash_points_hand_over(void);
+
 /* Passes the mark; may not return. Behind crash_point(). */
 void crash_point_pass(const char *name);
 

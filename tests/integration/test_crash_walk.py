@@ -9,13 +9,14 @@ daemon without that comes back, and what the client was told must hold.
 import concurrent.futures
 import os
 import shutil
+import signal
 import time
 
 import pytest
 
 import monoshim_testing as t
 from conftest import clean_up
-from crash_testing import Died, Story
+from crash_testing import Died, Story, kernel_tells_exits
 from test_checkpoint import criu_directory
 
 pytestmark = [pytest.mark.skipif(t.VALGRIND, reason="valgrind does not know pidfd_open(), without which nothing is taken back"),
@@ -44,8 +45,11 @@ def marks(path):
 class Point:
     """One run of a scenario."""
 
-    def __init__(self, directory, n, daemon_options, prepare, act):
-        self.n, self.prepare, self.act = n, prepare, act
+    def __init__(self, directory, n, daemon_options, prepare, act, meanwhile=None, after=None, own_program=False):
+        self.n, self.prepare, self.act, self.meanwhile, self.after = n, prepare, act, meanwhile, after
+        if own_program:
+            daemon_options = {**daemon_options, "program": os.path.join(directory, "monoshimd")}
+            shutil.copy(t.MONOSHIMD, daemon_options["program"])
         self.daemon = t.Daemon(directory, **daemon_options)
         self.log = os.path.join(directory, "marks")
         self.environment = dict(self.daemon.environment)
@@ -55,6 +59,7 @@ class Point:
     def of(cls, daemon):
         p = cls.__new__(cls)
         p.daemon, p.story, p.log, p.environment = daemon, Story(daemon), os.path.join(daemon.directory, "marks"), {}
+        p.meanwhile = p.after = None
         return p
 
     def start(self, n, wait=True):
@@ -121,19 +126,26 @@ class Point:
         self.story.connect()
         self.story.settle()
         self.story.check()
+        if self.after:
+            self.after(self.story)
+            self.story.check()
         self.story.finish()
 
 
-def walk(directory, name, prepare, act, twice=True, every=1, **daemon_options):
+def walk(directory, name, prepare, act, twice=True, every=1, meanwhile=None, after=None, own_program=False, **daemon_options):
+    """meanwhile(story) is called while no daemon runs, after(story) when the next one has settled. own_program: each daemon
+    is a copy that can be replaced."""
     daemon_options.setdefault("runtime", t.FAKE_RUNTIME)
 
     def run(n):
         where = os.path.join(directory, "%s%d" % (name, n))
         os.makedirs(where)
-        p = Point(where, n, daemon_options, prepare, act)
+        p = Point(where, n, daemon_options, prepare, act, meanwhile, after, own_program)
         try:
             prepared, names, died = p.play()
             again = 0
+            if died and meanwhile and prepared is not None:
+                meanwhile(p.story)
             if died and twice and n % TWICE_EVERY == 0:
                 again = p.die_while_coming_back()
             if not died:
@@ -149,6 +161,7 @@ def walk(directory, name, prepare, act, twice=True, every=1, **daemon_options):
             if p.daemon.pid is not None and t.nursery().status(p.daemon.pid) is None:
                 os.kill(p.daemon.pid, 9)
                 p.daemon.wait()
+            p.daemon.manager.forget()
         shutil.rmtree(where, ignore_errors=True)
         return prepared, names, died, again
 
@@ -305,6 +318,89 @@ def test_streams(directory):
             assert f.read() == "more\n"
         s.delete("c1")
     walk(directory, "streams", nothing, act)
+
+
+# What is kept open by somebody else, over a crash and over a re-execution
+
+
+def kept_ones(s):
+    """A terminal that answers, and one that ends with 7 as soon as it is told."""
+    s.exits_are_known = kernel_tells_exits()
+    s.inp, s.out, s.order = (t.Fifo(os.path.join(s.daemon.directory, name)) for name in ("in", "out", "order"))
+    s.order.fd, s.ordered = os.open(str(s.order), os.O_RDWR), False
+    s.out.open_reader()
+    s.create("c1", ["run", "cat"], Terminal=True, Stdin=str(s.inp), Stdout=str(s.out))
+    s.start("c1")
+    s.inp.open_writer()
+    answers(s, b"before")
+    s.create("c2", ["run", "sh", "-c", "read x; exit 7"], exits=7, Stdin=str(s.order))
+    s.start("c2")
+
+
+def answers(s, word):
+    """Its terminal's echo, and the program's."""
+    os.write(s.inp.fd, word + b"\n")
+    s.out.read_until(lambda d: d.count(word + b"\r\n") == 2, what="the terminal's answer")
+
+
+def give_order(s):
+    if not s.ordered:
+        s.ordered = True
+        os.write(s.order.fd, b"go\n")
+
+
+def kept_ones_are_whole(s):
+    answers(s, b"after")
+    terminal = s.handle(("c1", None)).open_terminal()
+    terminal.close()
+    give_order(s)
+    if ("default", "c2") in s.client.list():
+        assert s.wait("c2")[0] == 7 or not s.exits_are_known
+    else:
+        assert [e.exit_status for e in s.client.get_events()[1] if e.name == "TaskDelete" and e.id == "c2"] == [7]
+
+
+def test_with_descriptors_that_are_kept(directory):
+    def act(s):
+        s.exec("c1", "e1", "exit", "9", exits=9)
+        s.start("c1", "e1")
+        s.wait("c1", "e1")
+        s.delete("c1", "e1")
+        give_order(s)
+        s.wait("c2")
+        s.delete("c2")
+        s.create("c3", ["sleep", "inf"], Terminal=True)
+        s.start("c3")
+        s.kill("c3")
+        s.wait("c3")
+    names = walk(directory, "kept", kept_ones, act, meanwhile=give_order, after=kept_ones_are_whole, keeps=True)
+    for expected in ("fdstore-before-send", "fdstore-before-drop", "fdstore-written"):
+        assert expected in names, expected
+
+
+def test_reexecution(directory):
+    """It dies anywhere between the signal and the first answers of the new program; the numbers of marks go on over it."""
+    def act(s):
+        d = s.daemon
+        shutil.copy(t.MONOSHIMD, d.program + ".new")
+        os.rename(d.program + ".new", d.program)
+        d.manager.messages.clear()
+        os.kill(d.pid, signal.SIGHUP)
+        deadline = time.monotonic() + t.TIMEOUT
+        while not d.manager.wait_for("READY=1", 0.02):
+            if t.nursery().status(d.pid) is not None:
+                raise Died()
+            assert time.monotonic() < deadline, "it does not come back"
+        s.do("list", (None, None), s.client.list)
+        assert d.log_text().count("which was replaced.") == 1
+        s.exec("c1", "e1", "exit", "9", exits=9)
+        give_order(s)
+        s.wait("c2")
+    names = walk(directory, "reexec", kept_ones, act, meanwhile=give_order, after=kept_ones_are_whole, keeps=True,
+                 own_program=True)
+    for expected in ("reexec-before-hold", "reexec-before-exec", "inherit-begun", "restore-acted", "handoff-taken",
+                     "daemon-before-ready"):
+        assert expected in names, expected
 
 
 # With the real thing: cgroups, namespaces, a freezer

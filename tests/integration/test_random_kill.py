@@ -8,20 +8,18 @@ were cut off learn from the list and from the events what has become of them, an
 """
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
 import random
 import signal
-import struct
 import threading
 import time
 
 import pytest
 
 import monoshim_testing as t
-from crash_testing import NS, UNKNOWN, Story
+from crash_testing import NS, UNKNOWN, Story, kernel_tells_exits
 from monoshim_testing import DBusError
 
 pytestmark = pytest.mark.skipif(t.VALGRIND, reason="valgrind does not know pidfd_open(), without which nothing is taken back")
@@ -34,23 +32,6 @@ EXECS_MAX = 3
 # Answers each line; ends as it is told. That its input ends on its own must not happen.
 LISTEN = ('while read x; do case "$x" in "exit "??" ok") set -- $x; exit $2;; *) echo "got $x";; esac; done; exit 99')
 TRAP = 'trap "exit %d" TERM; while :; do sleep 1000 & wait $!; done'
-
-
-def kernel_tells_exits():
-    """Whether a pidfd knows the exit code of a process that somebody else has reaped (PIDFD_GET_INFO, PIDFD_INFO_EXIT)."""
-    pid = os.fork()
-    if pid == 0:
-        os._exit(7)
-    fd = os.pidfd_open(pid)
-    os.waitpid(pid, 0)
-    info = bytearray(struct.pack("Q", 1 << 3).ljust(64, b"\0"))
-    try:
-        fcntl.ioctl(fd, 3 << 30 | len(info) << 16 | 0xFF << 8 | 11, info)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return os.waitstatus_to_exitcode(struct.unpack_from("i", info, 60)[0]) == 7
 
 
 class Process:
