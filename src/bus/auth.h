@@ -22,6 +22,9 @@
 
 /* Puts itself before all our objects on the connection's bus. */
 int auth_attach(Connection *c);
+/* We are about to end: answers all calls that wait with Unavailable. */
+void auth_abandon(Connection *c);
+
 /* Forgets all senders and the calls that wait for them. If it is the message bus, peers that wait for an answer from
  * there are refused. */
 void auth_detach(Connection *c);

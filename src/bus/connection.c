@@ -47,6 +47,9 @@ int connection_new_detached(Connection **ret, Front *front, sd_bus *bus, bool is
                 return -ENOMEM;
         }
 
+        /* At the end of the loop sd-bus would wait for each client to read, and close before we have answered all. */
+        (void) sd_bus_set_close_on_exit(bus, false);
+
         *c = (Connection) { .front = front, .bus = bus, .is_peer = is_peer, .uid = uid };
         DL_APPEND(front->connections, c);
         if (is_peer) {
@@ -173,7 +176,8 @@ void connection_on_sent(Connection *c, size_t size) {
         connection_drop(c);
 }
 
-/* Room for all that may wait for a peer (MaxUnreadSize=, MaxUnreadMessages=, at most) and what the kernel adds to small messages. */
+/* Room for all that may wait for a peer (MaxUnreadSize=, MaxUnreadMessages=, at most) and what the kernel adds to
+ * small messages. */
 #define SOCKET_ROOM (64 * 1024 * 1024)
 #define SOCKET_ROOM_USUAL (8 * 1024 * 1024) /* what sd-bus asks for */
 

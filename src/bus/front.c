@@ -2,6 +2,7 @@
 /* The D-Bus front end. */
 
 #include "bus/front.h"
+#include "bus/auth.h"
 #include "bus/call.h"
 #include "bus/objects.h"
 #include "bus/path.h"
@@ -49,7 +50,8 @@ static int front_on_trim(sd_event_source *source, uint64_t usec, void *userdata)
 
 void front_trim_soon(Front *f) {
         if (!f->trim)
-                (void) sd_event_add_time_relative(f->event, &f->trim, CLOCK_MONOTONIC, TRIM_USEC, 0, front_on_trim, f);
+                (void) sd_event_add_time_relative(f->event, &f->trim, CLOCK_MONOTONIC, TRIM_USEC, 0, front_on_trim,
+                                                  f);
 }
 
 /* ---- what the core tells ---- */
@@ -376,9 +378,11 @@ void front_flush(Front *f) {
         bool again = true;
 
         /* Waits, above all: operations have been answered already. */
-        for (Connection *c = f->connections; c; c = c->next)
+        for (Connection *c = f->connections; c; c = c->next) {
+                auth_abandon(c);
                 while (c->calls)
                         (void) call_free(c->calls);
+        }
 
         /* The loop has ended and nobody else is waiting for us; whoever does not read must not keep us, though. */
         while (again && clock_get_monotonic() < deadline) {

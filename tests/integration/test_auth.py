@@ -9,6 +9,7 @@ import fcntl
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import termios
@@ -665,6 +666,22 @@ def test_others_on_the_socket_are_told_nothing_unasked(message_bus, polkit, daem
     client.sync()
     client.drain(0.2)
     assert client.signals == []
+
+
+def test_who_still_waits_for_polkit_when_the_daemon_ends_is_told(message_bus, helpers, make_daemon, bundle, connect):
+    d = make_daemon(runtime=FAKE_RUNTIME, bus=message_bus.address)
+    c = message_bus.connect().create("c1", bundle("sleep", "inf"))
+    polkit = fake_polkit(message_bus, helpers)
+    others = [connect(YES), connect_peer(d, YES)]
+    pending = [o.begin(c.path, PROPERTIES, "Get", "ss", PROCESS, "Status") for o in others]
+    t.wait_for(lambda: polkit.asked)
+    os.kill(d.pid, signal.SIGTERM)
+    for p in pending:
+        with t.refused("Unavailable"):
+            p.result()
+    assert d.wait() == 0
+    d.start()
+    message_bus.connect().container("c1").end()
 
 
 def test_when_the_bus_goes_peers_that_wait_are_refused(message_bus, helpers, make_daemon, directory):
