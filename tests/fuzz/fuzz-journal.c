@@ -21,7 +21,7 @@ FUZZ_TARGET(journal) {
                 if (!find_line(text + at, total - at, 0, true, &line, &skip))
                         break;
                 assert(skip > 0 && line <= skip && line <= JOURNAL_LINE_MAX && skip <= total - at);
-                (void) is_text(text + at, line);
+                (void) journal_value_is_text(text + at, line);
                 at += skip;
         }
         assert(at == total);

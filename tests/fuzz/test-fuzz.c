@@ -13,7 +13,7 @@
 #define TARGETS(_) \
         _(bundle) \
         _(cgroup) _(cgroup_stats) _(config) _(ctl) _(event) _(eventlog) _(exec_state) _(journal) _(json) _(mounts) \
-                _(path) _(peer) _(pid) _(process) _(ps) _(runtime) _(state) _(stream) _(text)
+                _(path) _(peer) _(pid) _(process) _(ps) _(runtime) _(seccomp) _(state) _(stream) _(text)
 
 #define DECLARE(name) int fuzz_##name(const uint8_t *data, size_t size);
 TARGETS(DECLARE)
