@@ -766,7 +766,7 @@ static void when_another_program_goes_on(Test *t) {
                 safe_close(copies[i]);
         }
         assert_int_equal(eventlog_open(&t->log, t->state_fd), 0);
-        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, SD_EVENT_PRIORITY_NORMAL), 0);
+        assert_int_equal(subscriptions_new(&t->set, t->world->event, t->log, &limits, SD_EVENT_PRIORITY_NORMAL), 0);
         subscriptions_take_handoff(t->set, tree);
         assert_int_equal(subscriptions_count(t->set), json_length(tree));
         for (size_t i = 0; i < json_length(tree); i++) {
