@@ -163,16 +163,16 @@ size_t utf8_character(const char *s, size_t size) {
         return 0;
 }
 
-bool utf8_is_valid(const char *s, size_t size) {
-        while (size > 0) {
-                size_t n = utf8_character(s, size);
+size_t utf8_valid_length(const char *s, size_t size) {
+        size_t i = 0, n;
 
-                if (n == 0)
-                        return false;
-                s += n;
-                size -= n;
-        }
-        return true;
+        while ((n = utf8_character(s + i, size - i)) > 0)
+                i += n;
+        return i;
+}
+
+bool utf8_is_valid(const char *s, size_t size) {
+        return utf8_valid_length(s, size) == size;
 }
 
 char *text_sanitize(const char *s, size_t size, size_t max) {

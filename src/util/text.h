@@ -22,6 +22,9 @@ int identifier_check(const char *s, char **ret_reason);
  * there is none (nothing left, NUL, an overlong form, a surrogate, a character that is cut off, ...). */
 size_t utf8_character(const char *s, size_t size);
 
+/* How many bytes of 's' are such characters, up to the first that is none. */
+size_t utf8_valid_length(const char *s, size_t size);
+
 /* Valid UTF-8 without NUL; 'size' bytes are looked at. */
 bool utf8_is_valid(const char *s, size_t size);
 
