@@ -116,6 +116,28 @@ def test_an_exit_that_was_reaped_and_not_written_is_not_lost(daemon, client, bun
         c.delete()
 
 
+def test_an_orderly_restart_keeps_as_much(daemon, client, bundle, fifo):
+    """As "systemctl restart": whoever ends meanwhile has its real code, and the terminal goes on."""
+    out, inp = fifo("out").open_reader(), fifo("in")
+    c = client.create("c1", bundle("cat", terminal=True), Terminal=True, Stdin=str(inp), Stdout=str(out))
+    c.start()
+    ready = fifo("ready").open_reader()
+    d = client.create("c2", bundle("sh", "-c", TRAP), Stdout=str(ready))
+    d.start()
+    assert ready.read_line() == b"ready\n"
+    inp.open_writer()
+    pid = d.pid
+    daemon.stop()
+    os.kill(pid, signal.SIGTERM)
+    t.wait_for(lambda: is_gone(pid), what="the end of the container")
+    daemon.start()
+    client = daemon.connect()
+    assert client.container("c2").wait()[0] == 42
+    assert client.container("c2").get("Status") == "stopped"
+    os.write(inp.fd, b"hello\n")
+    assert out.read_line() == b"hello\r\n"
+
+
 # Terminals
 
 
