@@ -369,6 +369,7 @@ int daemon_startup(Daemon *d) {
 
         crash_point("daemon-restored");
         daemon_take_handoff(d);
+        inheritance_close_rest(&d->inheritance);
 
         d->front.reload = daemon_reload;
         d->front.ready = daemon_on_ready;

@@ -9,6 +9,7 @@
 #include "util/strv.h"
 #include "util/text.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
@@ -88,7 +89,9 @@ int inherit(Inheritance *i, FdStore *store) {
         if (!number)
                 return 0;
 
+        i->executed = true;
         crash_point("inherit-begun");
+
         /* The containers are on disk: what is lost are connections, terminals, and what else was open. */
         r = inherit_from_former_self(i, number);
         if (r < 0) {
@@ -98,6 +101,38 @@ int inherit(Inheritance *i, FdStore *store) {
         fdstore_take_handoff(store, i->handoff);
         crash_point("inherit-store-taken");
         return 0;
+}
+
+/* All that is ours is not for children, from its birth or since it was taken. */
+static bool fd_is_nobodys(int fd) {
+        int flags = fd > STDERR_FILENO ? fcntl(fd, F_GETFD) : -1;
+
+        return flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+void inheritance_close_rest(const Inheritance *i) {
+        unsigned n_closed = 0;
+        struct dirent *e;
+        uint64_t n;
+        DIR *d;
+
+        if (!i->executed)
+                return;
+
+        d = opendir("/proc/self/fd");
+        if (!d) {
+                log_warning_errno(errno, "Failed to see what the former version has left open, ignoring: %m");
+                return;
+        }
+        while ((e = readdir(d)))
+                if (parse_uint64(e->d_name, &n) >= 0 && n <= INT32_MAX && fd_is_nobodys((int) n)) {
+                        safe_close((int) n);
+                        n_closed++;
+                }
+        (void) closedir(d);
+
+        if (n_closed > 0)
+                log_warning("Closed %u descriptors of the former version that this one knows nothing of.", n_closed);
 }
 
 void inheritance_done(Inheritance *i) {

@@ -254,3 +254,37 @@ def test_under_load_no_call_fails_and_no_event_is_lost(request, make_daemon, bin
         seen.append(record["sequence"])
     assert seen == list(range(1, last + 1))
     print("%d re-executions, %d lives and execs, %d events" % (rounds, sum(counts), len(seen)))
+
+
+OTHER_KIND = """#!/usr/bin/python3
+import json, os, sys
+if sys.argv[1:] != ["--version"]:
+    fd = int(os.environ["MONOSHIMD_HANDOFF"])
+    handoff = json.loads(os.pread(fd, 1 << 24, 0))
+    handoff%s["version"] += 1
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps(handoff).encode(), 0)
+    os.lseek(fd, 0, 0)
+os.execv("%s", sys.argv)
+"""
+
+
+@pytest.mark.parametrize("part", ["", '["front"]'], ids=["all", "front"])
+def test_who_cannot_be_kept_is_told(daemon, client, binary, bundle, part):
+    """By a version that does not understand what the one before it has written: connections are closed, for their clients
+    would wait without end, and new ones can be made."""
+    c = client.create("c1", bundle("sleep", "1000"))
+    c.start()
+    pending, pipe = c.begin("Wait"), client.subscribe()
+    client.sync()
+    binary.replace(text=OTHER_KIND % (part, t.MONOSHIMD))
+    reload(daemon)
+    with pytest.raises((ConnectionError, EOFError)):
+        pending.result()
+    other = daemon.connect()
+    assert other.list()[("default", "c1")][0] == "running"
+    if not part:
+        pipe.read_to_end()
+    c.on(other).kill()
+    assert c.on(other).wait()[0] == 137
+    c.on(other).delete()
