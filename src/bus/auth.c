@@ -530,7 +530,8 @@ static int auth_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_
                 return 0;
 
         c->front->n_calls_seen++;
-        if (handoff_is_replay(c, m))
+        c->is_replaying = handoff_is_replay(c, m);
+        if (c->is_replaying)
                 return 0; /* it passed when it came in first */
         if (c->is_peer && auth_uid_is_allowed(c->uid))
                 return 0;

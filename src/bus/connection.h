@@ -48,6 +48,7 @@ struct Connection {
         bool is_half_read;          /* held: known to stand in the middle of one */
         uint64_t hold_deadline;     /* held: until when it must be ready, of CLOCK_MONOTONIC */
         struct Replay *replays;     /* calls from before a re-execution that are to come in again */
+        bool is_replaying;          /* the call that is dispatched now is one of them */
         Connection *prev, *next;    /* front::connections */
 };
 

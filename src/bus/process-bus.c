@@ -154,7 +154,7 @@ static int method_wait(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
         if (!call)
                 return bus_error_from_failure(ret_error, &failure);
 
-        r = process_add_waiter(p, on_exited, call, &call->waiter, &failure);
+        r = process_add_waiter(p, on_exited, call, call->connection->is_replaying, &call->waiter, &failure);
         if (r < 0)
                 call_reply_failure(call, &failure);
         return 1;

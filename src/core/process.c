@@ -160,11 +160,11 @@ int process_kill(const Process *p, int signal) {
         return r < 0 ? -errno : 0;
 }
 
-int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret, Failure *failure) {
+int process_add_waiter(Process *p, WaiterDone done, void *userdata, bool again, Waiter **ret, Failure *failure) {
         unsigned max = p->container->services->limits->waiters_per_process;
         Waiter *w;
 
-        if (p->n_waiters >= max)
+        if (!again && p->n_waiters >= max)
                 return failure_set_limit(failure, "MaxWaitersPerProcess", max, "%u calls wait for process %s already",
                                          p->n_waiters, p->id);
 

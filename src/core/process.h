@@ -108,8 +108,9 @@ int process_open_pidfd(Process *p);
 int process_kill(const Process *p, int signal);
 
 /* Adds a waiter; the process must not have exited. The waiter belongs to the process until done() has been called.
- * -errno with *failure set, FAILURE_RESOURCE_EXHAUSTED at the limit. */
-int process_add_waiter(Process *p, WaiterDone done, void *userdata, Waiter **ret, Failure *failure);
+ * -errno with *failure set, FAILURE_RESOURCE_EXHAUSTED at the limit, which does not count for one that has waited
+ * before and does so again. */
+int process_add_waiter(Process *p, WaiterDone done, void *userdata, bool again, Waiter **ret, Failure *failure);
 /* Forgets it without a call. */
 Waiter *waiter_free(Waiter *w);
 void process_wake_waiters(Process *p);

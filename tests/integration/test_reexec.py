@@ -288,3 +288,20 @@ def test_who_cannot_be_kept_is_told(daemon, client, binary, bundle, part):
     c.on(other).kill()
     assert c.on(other).wait()[0] == 137
     c.on(other).delete()
+
+
+def test_who_waits_goes_on_though_fewer_may_wait_now(daemon, client, binary, bundle):
+    c = client.create("c1", bundle("sleep", "1000"))
+    c.start()
+    waits = [c.begin("Wait") for _ in range(5)]
+    client.sync()
+    daemon.configure(MaxCallsPerClient=2, MaxWaitersPerProcess=3)
+    replace(daemon, binary)
+    with t.refused("ResourceExhausted", "MaxCallsPerClient=2"):
+        c.process("Wait")
+    with t.refused("ResourceExhausted", "MaxWaitersPerProcess=3"):
+        c.on(daemon.connect()).process("Wait")
+    daemon.configure()
+    client.manager("Reload")
+    c.kill()
+    assert [w.result()[0] for w in waits] == [137] * 5
