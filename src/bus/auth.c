@@ -552,11 +552,16 @@ int auth_attach(Connection *c) {
         return sd_bus_add_filter(c->bus, NULL, auth_on_message, c);
 }
 
-static void sender_refuse_all(Sender *sender, const char *error, const char *text) {
+/* With 'passed' also what has been let in, but has not come in again yet. */
+static void sender_refuse_all(Sender *sender, bool passed, const char *error, const char *text) {
+        Waiting *w, *next;
+
         for (AuthAction a = 0; a < _AUTH_ACTION_MAX; a++)
-                while (sender->queues[a]) {
-                        (void) auth_refuse(sender->queues[a]->message, error, "%s", text);
-                        (void) waiting_free(sender->queues[a]);
+                DL_FOREACH_SAFE(sender->queues[a], w, next) {
+                        if (w->state == WAITING_PASSED && !passed)
+                                continue;
+                        (void) auth_refuse(w->message, error, "%s", text);
+                        (void) waiting_free(w);
                 }
 }
 
@@ -571,12 +576,13 @@ void auth_detach(Connection *c) {
         for (Connection *peer = c->front->connections; peer; peer = peer->next)
                 if (peer->is_peer)
                         SENDER_FOREACH(s, peer)
-        sender_refuse_all(s, SD_BUS_ERROR_ACCESS_DENIED, "polkit cannot be asked any more: the message bus has gone.");
+        sender_refuse_all(s, false, SD_BUS_ERROR_ACCESS_DENIED,
+                          "polkit cannot be asked any more: the message bus has gone.");
 }
 
 void auth_abandon(Connection *c) {
         SENDER_FOREACH(s, c)
-        sender_refuse_all(s, MONOSHIM_ERROR("Unavailable"), "monoshimd is stopping");
+        sender_refuse_all(s, true, MONOSHIM_ERROR("Unavailable"), "monoshimd is stopping");
 }
 
 Client *auth_get_client(Connection *c, sd_bus_message *m) {
