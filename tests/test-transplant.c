@@ -8,6 +8,8 @@
 #include "bus/transplant.h"
 #include "world.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -549,6 +551,40 @@ static void test_many_connections(void **state) {
         }
 }
 
+/* Nobody is taken for somebody who does not send the rest of a message only because there are no descriptors left. */
+static void test_without_descriptors_to_spare(void **state) {
+        struct rlimit original, limit;
+        Server servers[2] = {};
+        BusProbe probes[2];
+        int fds[2], last, r;
+
+        for (size_t i = 0; i < 2; i++) {
+                fds[i] = given_a_raw_client(&servers[i]);
+                settle(servers[i].bus, NULL);
+                probes[i] = (BusProbe) { .bus = servers[i].bus };
+        }
+
+        /* Room for the two that the probe needs for itself, and for no other. */
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &original), 0);
+        last = dup(STDIN_FILENO);
+        assert_true(last >= 0);
+        safe_close(last);
+        while (fcntl(last + 1, F_GETFD) >= 0)
+                last++;
+        limit = original;
+        limit.rlim_cur = (rlim_t) last + 2;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        r = bus_probe(probes, 2);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &original), 0);
+        assert_int_equal(r, 0);
+
+        for (size_t i = 0; i < 2; i++) {
+                assert_true(probes[i].at_boundary);
+                server_end(&servers[i]);
+                safe_close(fds[i]);
+        }
+}
+
 /* ---- a message bus ---- */
 
 typedef struct Broker {
@@ -715,6 +751,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_a_large_message, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(test_garbage, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(test_many_connections, world_begin, world_end),
+                cmocka_unit_test_setup_teardown(test_without_descriptors_to_spare, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(test_message_bus, world_begin, world_end),
         };
 

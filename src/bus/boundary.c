@@ -88,11 +88,19 @@ static Finding copy_look(sd_bus *bus) {
         int fd;
 
         fd = sd_bus_get_fd(bus);
-        if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+        if (fd < 0)
                 return (Finding) {};
 
-        /* From here on the copy's bus talks to nobody but us. */
-        if (dup2(fds[0], fd) < 0 || write(fds[1], &mark, sizeof(mark)) != sizeof(mark) ||
+        /* From here on the copy's bus talks to nobody but us. The original's descriptor makes room for one of the two,
+         * should there be no others left. */
+        (void) close(fd);
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+                return (Finding) {};
+        if (fds[1] == fd) {
+                fds[1] = fds[0];
+                fds[0] = fd;
+        }
+        if ((fds[0] != fd && dup2(fds[0], fd) < 0) || write(fds[1], &mark, sizeof(mark)) != sizeof(mark) ||
             sd_bus_add_filter(bus, NULL, copy_on_message, &seen) < 0)
                 return (Finding) {};
 
@@ -102,7 +110,8 @@ static Finding copy_look(sd_bus *bus) {
 
         if (seen.mark)
                 finding = (Finding) { .at_boundary = true, .serial = copy_get_serial(bus) };
-        safe_close(fds[0]);
+        if (fds[0] != fd)
+                safe_close(fds[0]);
         safe_close(fds[1]);
         return finding;
 }
@@ -168,8 +177,10 @@ int bus_probe(BusProbe *probes, size_t n) {
         pid = (pid_t) syscall(SYS_clone, 0UL, NULL, NULL, NULL, NULL);
         if (pid < 0)
                 return -errno;
-        if (pid == 0)
+        if (pid == 0) {
+                safe_close(read_fd);
                 copy_main(probes, n, write_fd);
+        }
 
         write_fd = safe_close(write_fd);
         r = probe_read(probes, n, read_fd);
