@@ -65,6 +65,7 @@ static int bus_open_default(sd_bus **ret) {
 static int bus_open(const Settings *settings, sd_bus **ret) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(freep) char *address = NULL;
+        const bool may_ask = !settings->no_ask_password && agent_may_ask();
         const char *given = settings->address, *name;
         int r;
 
@@ -78,8 +79,11 @@ static int bus_open(const Settings *settings, sd_bus **ret) {
         if (r < 0)
                 return r;
 
-        /* polkit may ask somebody for a password, if there is somebody. */
-        r = sd_bus_set_allow_interactive_authorization(bus, !settings->no_ask_password && agent_may_ask());
+        /* polkit may ask somebody for a password, if there is somebody; who then takes his time. monoshimd knows how long
+         * that may be. */
+        r = sd_bus_set_allow_interactive_authorization(bus, may_ask);
+        if (r >= 0 && may_ask && geteuid() != 0)
+                r = sd_bus_set_method_call_timeout(bus, UINT64_MAX);
         if (r < 0)
                 return r;
 

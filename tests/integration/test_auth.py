@@ -869,3 +869,22 @@ def test_the_client_asks_on_its_terminal(message_bus, polkit, daemon):
         os.write(master, b"\x03")
         p.wait(t.TIMEOUT)
         reader.close()
+
+
+def test_the_client_waits_for_who_types_slowly(message_bus, helpers, daemon):
+    """Longer than for a method call as such, of which it is told here that it should take no time at all."""
+    ending = []
+
+    def slowly(body):
+        time.sleep(2)
+        ending.append(body)
+        return answer_with(True)(body)
+
+    fake_polkit(message_bus, helpers, CheckAuthorization=slowly)
+    master, slave = os.openpty()
+    p = subprocess.Popen([t.MONOSHIM, "--address=" + message_bus.address, "list"], preexec_fn=become(ASK), stdin=slave,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": message_bus.address, "SYSTEMD_BUS_TIMEOUT": "1s"})
+    output, _ = p.communicate(timeout=t.TIMEOUT)
+    os.close(slave), os.close(master)
+    assert ending and p.returncode == 0, output
