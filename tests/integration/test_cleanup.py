@@ -226,9 +226,10 @@ def test_many_files_are_removed_while_others_are_served(fake, bundle):
     assert time.monotonic() - began < 2 * t.SCALE, "Delete waited for the removal"
     during = latency(lambda k: not removers(fake) and k >= 20)
     wait_removed(fake, timeout=170 * t.SCALE)
-    assert statistics.median(during) < 5 * statistics.median(before) + 0.005, (statistics.median(before),
-                                                                                statistics.median(during))
-    assert max(during) < 0.5 * t.SCALE, max(during)
+    # On a busy machine a call takes what it takes; as long as the removal it must not take.
+    assert statistics.median(during) < 5 * statistics.median(before) + 0.1 * t.SCALE, (statistics.median(before),
+                                                                                       statistics.median(during))
+    assert max(during) < t.SCALE, max(during)
     other.end()
 
 
