@@ -218,7 +218,7 @@ static void the_last_message_counts(void **state) {
         given_pipe(p);
         for (unsigned i = 0; i < 2; i++) {
                 char control[CMSG_SPACE(sizeof(int))] = {};
-                const char *text = i ? "a/b\thold\nno tab\nnothing behind\tit\n" : "a/b\thold\n";
+                const char *text = i ? "a/b\thold\t2\nno tab\t2\nnothing behind\tit\t2\n" : "a/b\thold\t1\n";
                 struct iovec iov = { .iov_base = (char *) text, .iov_len = strlen(text) };
                 struct msghdr m = {
                         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
@@ -245,6 +245,44 @@ static void the_last_message_counts(void **state) {
 
         safe_close(p[0]);
         safe_close(p[1]);
+        (void) fdstore_free(s);
+}
+
+/* What was forgotten may linger in one bag while another has what was put under the same key since. */
+static void of_two_the_newer_one_counts(void **state) {
+        const char *const roles[] = { FDSTORE_PIDFD, "master" };
+        FdStore *s = given_store();
+        int old[2], new[2], fds[2];
+        FdItem items[2];
+        char key[32];
+
+        given_pipe(old);
+        given_pipe(new);
+        for (unsigned i = 0; i < 249; i++) {
+                (void) snprintf(key, sizeof(key), "ns/c%u", i);
+                put(s, key, "hold", new[0]);
+        }
+        put(s, "ns/x", FDSTORE_PIDFD, old[1]);
+        assert_int_equal(fdstore_put(s, "ns/x", NULL, 0), 0);
+        items[0] = (FdItem) { FDSTORE_PIDFD, new[1] };
+        items[1] = (FdItem) { "master", new[0] };
+        assert_int_equal(fdstore_put(s, "ns/x", items, 2), 0); /* there is no room for both where the one was */
+        old[1] = safe_close(old[1]);
+
+        for (unsigned i = 0; i < 2; i++) {
+                s = when_restarted(s);
+                assert_int_equal(fdstore_get(s, "ns/x", roles, fds, 2), 2);
+                assert_true(is_same_file(fds[0], new[1]) && (fcntl(fds[0], F_GETFL) & O_ACCMODE) == O_WRONLY);
+                assert_true(is_same_file(fds[1], new[0]));
+                safe_close(fds[0]);
+                safe_close(fds[1]);
+        }
+        fdstore_forget_rest(s);
+        assert_true(is_at_end(old[0]));
+
+        for (unsigned i = 0; i < 2; i++)
+                safe_close(new[i]);
+        safe_close(old[0]);
         (void) fdstore_free(s);
 }
 
@@ -301,6 +339,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(very_many_need_several_bags, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(keys_are_found_by_their_beginning, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(the_last_message_counts, world_begin, world_end),
+                cmocka_unit_test_setup_teardown(of_two_the_newer_one_counts, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(a_lost_end_costs_only_its_bag, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(other_names_are_no_bags, world_begin, world_end),
                 cmocka_unit_test_setup_teardown(without_a_service_manager_nothing_is_kept, world_begin, world_end),

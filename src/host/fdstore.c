@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -25,7 +26,8 @@
 
 /* The kernel takes 253 at most. */
 #define BAG_FDS_MAX 250
-#define BAG_TEXT_MAX (BAG_FDS_MAX * (FDSTORE_KEY_MAX + 64))
+#define SERIAL_SIZE (3 * sizeof(uint64_t))
+#define BAG_TEXT_MAX (BAG_FDS_MAX * (FDSTORE_KEY_MAX + 64 + SERIAL_SIZE))
 #define BAGS_MAX 4096
 #define MESSAGES_MAX 16
 
@@ -42,6 +44,7 @@ typedef struct Entry {
         Stored *items;
         size_t n_items;
         bool wanted;               /* got or put since the start */
+        uint64_t serial;           /* of two with this key, in two bags, the larger one counts */
         struct Entry *prev, *next; /* bag::entries */
         UT_hash_handle by_key;     /* store::entries */
 } Entry;
@@ -51,7 +54,8 @@ struct Bag {
         int in, out; /* the two ends; messages are sent into 'in' and stand in 'out' */
         Entry *entries;
         size_t n_fds;
-        bool full; /* there is a message in it */
+        bool full;  /* there is a message in it */
+        bool stale; /* and it has something in it that is not ours any more */
         Bag *prev, *next;
 };
 
@@ -61,6 +65,7 @@ struct FdStore {
         Bag *bags;
         unsigned n_bags;
         unsigned last_number;
+        uint64_t last_serial;
         Entry *entries;
 };
 
@@ -153,11 +158,22 @@ static int bag_name_parse(const char *name, unsigned *ret_number, size_t *ret_en
         return -EINVAL;
 }
 
+static void bag_untell(const Bag *bag) {
+        char name[32];
+
+        for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
+                bag_name(bag->number, i, name);
+                (void) notify("FDSTOREREMOVE=1\nFDNAME=%s", name);
+        }
+}
+
 static int bag_tell(const Bag *bag) {
         char name[32], text[96];
         const int *fds = (const int[]) { bag->in, bag->out };
         int r;
 
+        /* There is another of this name if it was lost on the way from a former version of us. */
+        bag_untell(bag);
         for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
                 bag_name(bag->number, i, name);
                 /* Without FDPOLL=0 it would drop a socket as soon as the other end is closed. */
@@ -168,15 +184,6 @@ static int bag_tell(const Bag *bag) {
                 crash_point("fdstore-end-told");
         }
         return 0;
-}
-
-static void bag_untell(const Bag *bag) {
-        char name[32];
-
-        for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
-                bag_name(bag->number, i, name);
-                (void) notify("FDSTOREREMOVE=1\nFDNAME=%s", name);
-        }
 }
 
 /* ---- bags ---- */
@@ -253,7 +260,7 @@ static int bag_find_room(FdStore *s, size_t n, Bag **ret) {
         return bag_new(s, ret);
 }
 
-/* "KEY\tROLE\n" for each descriptor, in the order of the descriptors. */
+/* "KEY\tROLE\tSERIAL\n" for each descriptor, in the order of the descriptors. */
 static int bag_describe(const Bag *bag, int fds[static BAG_FDS_MAX], char **ret, size_t *ret_size) {
         _cleanup_(freep) char *text = NULL;
         size_t size = 0, n = 0;
@@ -262,7 +269,7 @@ static int bag_describe(const Bag *bag, int fds[static BAG_FDS_MAX], char **ret,
 
         DL_FOREACH(bag->entries, e)
                 for (size_t i = 0; i < e->n_items; i++)
-                        size += strlen(e->key) + strlen(e->items[i].role) + 2;
+                        size += strlen(e->key) + strlen(e->items[i].role) + SERIAL_SIZE + 3;
 
         at = text = malloc(size + 1);
         if (!text)
@@ -270,13 +277,14 @@ static int bag_describe(const Bag *bag, int fds[static BAG_FDS_MAX], char **ret,
 
         DL_FOREACH(bag->entries, e)
                 for (size_t i = 0; i < e->n_items; i++) {
-                        at = stpcpy(stpcpy(stpcpy(stpcpy(at, e->key), "\t"), e->items[i].role), "\n");
+                        at = stpcpy(stpcpy(stpcpy(stpcpy(at, e->key), "\t"), e->items[i].role), "\t");
+                        at += snprintf(at, SERIAL_SIZE + 2, "%" PRIu64 "\n", e->serial);
                         fds[n++] = e->items[i].fd;
                 }
         assert(n == bag->n_fds);
 
+        *ret_size = (size_t) (at - text);
         *ret = TAKE_PTR(text);
-        *ret_size = size;
         return 0;
 }
 
@@ -326,6 +334,7 @@ static int bag_write(Bag *bag) {
                 bag_drop_message(bag);
         }
         bag->full = bag->n_fds > 0;
+        bag->stale = false;
         crash_point("fdstore-written");
         return 0;
 }
@@ -344,16 +353,33 @@ static void bag_collect(FdStore *s, Bag *bag) {
 
 /* ---- taking bags back ---- */
 
-static int store_add_item(FdStore *s, Bag *bag, const char *key, const char *role, int fd) {
-        Entry *e = entry_find(s, key);
+/* A key is in two bags if we died between putting it into the one and taking it out of the other, or if a pidfd that
+ * was forgotten lingers: then only the newer one is what it says, and the other bag is to be written anew. */
+static Entry *store_choose(FdStore *s, Bag *bag, Entry *e, uint64_t serial) {
+        if (!e || e->bag == bag)
+                return e;
+        if (e->serial >= serial) {
+                bag->stale = true;
+                return e;
+        }
+
+        e->bag->stale = true;
+        return entry_free(s, e);
+}
+
+static int store_add_item(FdStore *s, Bag *bag, const char *key, const char *role, uint64_t serial, int fd) {
+        Entry *e = store_choose(s, bag, entry_find(s, key), serial);
         Stored *items;
         char *copy;
         int r;
 
+        if (s->last_serial < serial)
+                s->last_serial = serial;
         if (!e) {
                 r = entry_new(s, key, &e);
                 if (r < 0)
                         return r;
+                e->serial = serial;
                 entry_join_bag(e, bag);
         }
         if (e->bag != bag || e->n_items >= FDSTORE_ITEMS_MAX)
@@ -372,21 +398,25 @@ static int store_add_item(FdStore *s, Bag *bag, const char *key, const char *rol
         return 0;
 }
 
+/* Takes a line and its descriptor. */
+static int bag_take_line(FdStore *s, Bag *bag, char *line, int fd) {
+        const char *key = strsep(&line, "\t"), *role = strsep(&line, "\t");
+        uint64_t serial;
+
+        if (!role || !line || parse_uint64(line, &serial) < 0)
+                return -EBADMSG;
+        return store_add_item(s, bag, key, role, serial, fd);
+}
+
 /* Takes the descriptors over. */
 static void bag_take_message(FdStore *s, Bag *bag, char *text, int *fds, size_t n) {
         char *line = text;
         size_t i = 0;
 
         for (char *end; i < n && (end = strchr(line, '\n')); line = end + 1, i++) {
-                char *tab = strchr(line, '\t');
-
                 *end = 0;
-                if (tab && tab < end) {
-                        *tab = 0;
-                        if (store_add_item(s, bag, line, tab + 1, fds[i]) >= 0)
-                                continue;
-                }
-                safe_close(fds[i]);
+                if (bag_take_line(s, bag, line, fds[i]) < 0)
+                        safe_close(fds[i]);
         }
         for (; i < n; i++)
                 safe_close(fds[i]);
@@ -521,6 +551,15 @@ void fdstore_enable(FdStore *s) {
         s->enabled = true;
 }
 
+void fdstore_disable(FdStore *s) {
+        if (s->notify)
+                return;
+
+        while (s->bags)
+                (void) bag_free(s, s->bags);
+        s->enabled = false;
+}
+
 static int items_copy(const FdItem *items, size_t n, Stored **ret) {
         Stored *copy;
 
@@ -597,6 +636,7 @@ int fdstore_put(FdStore *s, const char *key, const FdItem *items, size_t n) {
         e->items = copy;
         e->n_items = n;
         e->wanted = true;
+        e->serial = ++s->last_serial;
 
         if (before && before->n_fds + n <= BAG_FDS_MAX)
                 bag = before;
@@ -659,7 +699,7 @@ void fdstore_forget_rest(FdStore *s) {
         int r;
 
         DL_FOREACH_SAFE(s->bags, bag, next_bag) {
-                bool changed = bag->in < 0 || bag->out < 0; /* one of its ends was lost */
+                bool changed = bag->stale || bag->in < 0 || bag->out < 0; /* one of its ends was lost */
 
                 DL_FOREACH_SAFE(bag->entries, e, next)
                         if (!e->wanted) {
@@ -679,11 +719,7 @@ void fdstore_forget_rest(FdStore *s) {
                                   "Failed to have descriptors kept by the service manager, they will not survive a "
                                   "crash: %m");
 
-        /* Without a service manager it was only for the way from one version of us to the next. */
-        if (!s->notify)
-                while (s->bags)
-                        (void) bag_free(s, s->bags);
-        s->enabled = s->notify;
+        fdstore_disable(s);
 }
 
 void fdstore_write_handoff(FdStore *s, JsonWriter *w) {

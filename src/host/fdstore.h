@@ -32,6 +32,9 @@ DEFINE_CLEANUP(FdStore *, fdstore_free);
 bool fdstore_is_enabled(const FdStore *s);
 void fdstore_enable(FdStore *s);
 
+/* We do not execute ourselves after all, or have done it: without a service manager nothing is stored any more. */
+void fdstore_disable(FdStore *s);
+
 /* Takes over the descriptor of a bag, at the start, by the name it had there. -EINVAL if that is no name of a bag:
  * then, and after any other failure, it stays the caller's. */
 int fdstore_adopt_bag(FdStore *s, const char *name, int fd);
