@@ -178,12 +178,20 @@ bool cleanup_retry_removals(Registry *registry) {
         bool again = false;
 
         DL_FOREACH_SAFE(registry->removals, removal, next) {
+                Container *c;
                 int r;
 
                 if (!removal->due)
                         continue;
 
-                r = folder_try_remove(registry, removal->base_fd, removal->ns, removal->name);
+                c = registry_lookup(registry, removal->ns, removal->name);
+                if (c && c->phase == CONTAINER_DELETED) { /* on its way out */
+                        again = true;
+                        continue;
+                }
+
+                /* One that has been made anew in what was left has it for its own. */
+                r = c ? 0 : folder_try_remove(registry, removal->base_fd, removal->ns, removal->name);
                 if (errno_is_passing(r)) {
                         again = true;
                         continue;
