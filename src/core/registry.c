@@ -121,7 +121,8 @@ int registry_check_room(Registry *r, const char *ns, Failure *failure) {
         Namespace *space = NULL;
 
         if (n >= limits->containers)
-                return failure_set_limit(failure, "MaxContainers", limits->containers, "there are %u containers already", n);
+                return failure_set_limit(failure, "MaxContainers", limits->containers,
+                                         "there are %u containers already", n);
 
         HASH_FIND(by_name, r->namespaces, ns, strlen(ns), space);
         if (space && space->n_containers >= limits->containers_per_namespace)
@@ -297,19 +298,25 @@ Container *registry_find_by_pid(Registry *r, pid_t pid) {
         return NULL;
 }
 
+int registry_save(Registry *r) {
+        int error = eventlog_flush(r->services->log), e;
+
+        REGISTRY_FOREACH(c, r) {
+                if (c->init.unsaved && (e = process_save(&c->init)) < 0)
+                        error = e;
+                CONTAINER_FOREACH_EXEC(p, c)
+                        if (p->unsaved && (e = process_save(p)) < 0)
+                                error = e;
+        }
+        return error < 0 ? error : 0;
+}
+
 static int registry_on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         Registry *r = userdata;
         bool again;
 
         again = cleanup_retry_removals(r);
-        again = eventlog_flush(r->services->log) < 0 || again;
-        REGISTRY_FOREACH(c, r) {
-                if (c->init.unsaved && process_save(&c->init) < 0)
-                        again = true;
-                CONTAINER_FOREACH_EXEC(p, c)
-                        if (p->unsaved && process_save(p) < 0)
-                                again = true;
-        }
+        again = registry_save(r) < 0 || again;
 
         r->retry = sd_event_source_disable_unref(r->retry);
         if (again)

@@ -65,6 +65,9 @@ void registry_unindex_process(Registry *r, Process *p);
 bool registry_has_namespace(Registry *r, const char *name);
 bool registry_is_last_of_namespace(const Container *c);
 
+/* Writes what could not be written before. A negative errno if there is still something that cannot. */
+int registry_save(Registry *r);
+
 /* Sees to it that process_save() is tried again later. */
 void registry_retry_save(Registry *r);
 

@@ -230,6 +230,12 @@ void container_flush_seccomp(Container *c) {
                 sums_tell(c->seccomp, SIZE_MAX);
 }
 
+void seccomp_flush(Registry *r) {
+        REGISTRY_FOREACH(c, r)
+                if (c->seccomp && container_may_tell(c))
+                        container_flush_seccomp(c);
+}
+
 /* ---- listeners ---- */
 
 /* NS, ID and the policy's name have no slash in them. */

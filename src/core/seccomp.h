@@ -41,6 +41,9 @@ void container_on_started_seccomp(Container *c);
 /* Tells all that was counted and not told. */
 void container_flush_seccomp(Container *c);
 
+/* The same of all containers that have been started: we are about to end, or to execute ourselves. */
+void seccomp_flush(Registry *r);
+
 /* The container is gone: its listeners are closed and forgotten, also by the store. */
 void container_forget_seccomp(Container *c);
 

@@ -5,6 +5,7 @@
 #include "bus/handoff.h"
 #include "core/operation.h"
 #include "core/restore.h"
+#include "core/seccomp.h"
 #include "host/pump.h"
 #include "host/spawn.h"
 #include "util/crash-point.h"
@@ -401,6 +402,8 @@ int daemon_run(Daemon *d) {
                 return EXIT_FAILURE;
         }
 
+        seccomp_flush(&d->registry);
+        (void) registry_save(&d->registry);
         REGISTRY_FOREACH(c, &d->registry)
                 container_abort(c);
         front_flush(&d->front);

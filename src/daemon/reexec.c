@@ -4,6 +4,7 @@
 #include "daemon/reexec.h"
 #include "bus/handoff.h"
 #include "core/process-io.h"
+#include "core/seccomp.h"
 #include "core/subscription.h"
 #include "daemon/inherit.h"
 #include "host/spawn.h"
@@ -93,13 +94,17 @@ static bool program_was_replaced(const Reexec *x) {
         return own.st_dev != now.st_dev || own.st_ino != now.st_ino;
 }
 
-static void reexec_over(Reexec *x) {
+static void reexec_forget(Reexec *x) {
         x->wanted = false;
         x->timer = sd_event_source_disable_unref(x->timer);
         reexec_drop_trial(x);
         if (x->holding)
                 front_release(x->p.front);
         x->holding = false;
+}
+
+static void reexec_over(Reexec *x) {
+        reexec_forget(x);
         x->p.over(x->p.userdata);
 }
 
@@ -119,6 +124,16 @@ static int reexec_set_timer(Reexec *x, uint64_t usec, sd_event_time_handler_t ha
 static void reexec_undo_inheritance(void) {
         (void) close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         (void) unsetenv(HANDOFF_VARIABLE);
+}
+
+/* What was under way goes on being moved by us: kept any longer, it would be written once more after a crash. */
+static void reexec_undo_store(Registry *registry) {
+        fdstore_disable(registry->services->store);
+        REGISTRY_FOREACH(c, registry) {
+                process_store(&c->init);
+                CONTAINER_FOREACH_EXEC(p, c)
+                        process_store(p);
+        }
 }
 
 static int reexec_write_handoff(Reexec *x, int *ret_fd) {
@@ -167,9 +182,13 @@ static int reexec_execute(Reexec *x) {
         bool limited;
         int fd = -EBADF, r;
 
-        r = eventlog_flush(registry->services->log);
+        /* What only we know would be lost. Of what is told now, somebody may have no room. */
+        seccomp_flush(registry);
+        r = registry_save(registry);
         if (r < 0)
                 return r;
+        if (!front_is_quiet(x->p.front))
+                return -EAGAIN;
 
         crash_point("reexec-flushed");
         fdstore_enable(registry->services->store);
@@ -200,6 +219,7 @@ static int reexec_execute(Reexec *x) {
         safe_close(fd);
         subscriptions_release(registry->services->subscriptions);
         reexec_undo_inheritance();
+        reexec_undo_store(registry);
         return r;
 }
 
@@ -232,13 +252,13 @@ static int reexec_on_look(sd_event_source *source, uint64_t usec, void *userdata
         Reexec *x = userdata;
         int r;
 
-        if (!reexec_is_time(x)) {
+        r = reexec_is_time(x) ? reexec_execute(x) : -EAGAIN;
+        if (r == -EAGAIN) {
                 if (clock_get_monotonic() >= x->hold_until || reexec_set_timer(x, LOOK_USEC, reexec_on_look) < 0)
                         reexec_give_up_for_now(x);
                 return 0;
         }
 
-        r = reexec_execute(x);
         log_error_errno(r, "Failed to execute %s, going on as before: %m", x->path);
         reexec_over(x);
         return 0;
@@ -295,11 +315,15 @@ static void reexec_try(Reexec *x) {
 }
 
 bool reexec_begin(Reexec *x) {
-        if (x->wanted)
+        if (x->wanted && (x->trial > 0 || x->holding))
                 return true;
-        if (!program_was_replaced(x))
+        if (!program_was_replaced(x)) {
+                reexec_forget(x);
                 return false;
+        }
 
+        /* One that was put off is tried at once: who asks for it again waits for an answer. */
+        x->timer = sd_event_source_disable_unref(x->timer);
         x->wanted = true;
         x->retry_usec = REEXEC_RETRY_MIN_USEC;
         reexec_try(x);

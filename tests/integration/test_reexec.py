@@ -207,6 +207,101 @@ def test_a_runtime_that_hangs_puts_it_off(make_daemon, binary, directory):
     client.sync()
 
 
+def test_what_was_put_off_is_tried_at_once_when_asked_again(make_daemon, binary, directory):
+    """Whoever asks is waiting for an answer, and not for the next try."""
+    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "3s"})
+    client = daemon.connect()
+    b = t.make_bundle(os.path.join(directory, "b1"), ["sleep", "1000"])
+    daemon.control.set("c1", "create", "hang")
+    hanging = client.begin_create("c1", b)
+    t.wait_for(lambda: daemon.control.invocations("create"), what="the runtime")
+    binary.replace()
+    daemon.manager.messages.clear()
+    os.kill(daemon.pid, signal.SIGHUP)
+    with t.refused("DeadlineExceeded"):
+        hanging.result(20 * t.SCALE)
+    assert daemon.manager.wait_for("READY=1", 10 * t.SCALE)
+    if executions(daemon) == 0:  # else the runtime ended just in time
+        assert "trying again in" in daemon.log_text()
+        began = time.monotonic()
+        reload(daemon)
+        assert executions(daemon) == 1 and time.monotonic() - began < 3 * t.SCALE
+    client.sync()
+
+
+def test_one_that_is_put_off_and_not_there_any_more_keeps_nobody_waiting(make_daemon, binary, directory):
+    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "3s"})
+    client = daemon.connect()
+    b = t.make_bundle(os.path.join(directory, "b1"), ["sleep", "1000"])
+    daemon.control.set("c1", "create", "hang")
+    hanging = client.begin_create("c1", b)
+    t.wait_for(lambda: daemon.control.invocations("create"), what="the runtime")
+    os.link(binary.path, binary.path + ".old")
+    binary.replace()
+    os.kill(daemon.pid, signal.SIGHUP)
+    with t.refused("DeadlineExceeded"):
+        hanging.result(20 * t.SCALE)
+    if executions(daemon) == 0:
+        os.rename(binary.path + ".old", binary.path)
+        reload(daemon)
+        time.sleep(6)
+        assert executions(daemon) == 0
+    client.sync()
+
+
+VANISHES = """#!/bin/sh
+rm "$0"
+"""
+
+
+def test_after_a_failure_nothing_is_written_twice(make_daemon, binary, bundle, fifo):
+    """What was under way was put aside for the next version, which did not come; and then there is a crash."""
+    daemon = make_daemon(program=binary.path, keeps=True)
+    client = daemon.connect()
+    inp, out = fifo("in"), fifo("out").open_reader()
+    script = "stty raw -echo; echo ready; sleep 2; head -c 60000 >/dev/null; echo done; exec cat"
+    c = client.create("c1", bundle("sh", "-c", script, terminal=True), Terminal=True, Stdin=str(inp), Stdout=str(out))
+    c.start()
+    assert out.read_line().rstrip() == b"ready"
+    inp.open_writer()
+    threading.Thread(target=os.write, args=(inp.fd, b"x" * 60000)).start()
+    time.sleep(0.3)
+    binary.replace(text=VANISHES)
+    reload(daemon)
+    assert executions(daemon) == 1 and "going on as before" in daemon.log_text()
+    assert out.read_line().rstrip() == b"done"
+    binary.replace()
+    daemon.kill9()
+    daemon.start()
+    os.write(inp.fd, b"the end\n")
+    assert out.read_line().rstrip() == b"the end"
+    c = daemon.connect().container("c1")
+    c.kill()
+    c.wait()
+
+
+LOSES_ALL = """#!/bin/sh
+[ "$1" = --version ] && exit
+: >"/proc/self/fd/$MONOSHIMD_HANDOFF"
+exec %s "$@"
+"""
+
+
+def test_what_cannot_be_read_keeps_no_client_waiting(daemon, client, binary, bundle):
+    """Connections of which the next version knows nothing are closed, and not just nobody's."""
+    c = client.create("c1", bundle("sleep", "1000"))
+    c.start()
+    wait = c.begin("Wait")
+    binary.replace(text=LOSES_ALL % t.MONOSHIMD)
+    reload(daemon)
+    assert "Failed to read what the former version has handed over" in daemon.log_text()
+    with pytest.raises((ConnectionError, EOFError)):
+        wait.result(5 * t.SCALE)
+    other = daemon.connect()
+    assert other.container("c1").get("Status") == "running"
+    other.container("c1").end()
+
+
 def test_under_load_no_call_fails_and_no_event_is_lost(request, make_daemon, binary, bundle, message_bus):
     """Lives and execs without end on the bus and on the socket, and a reload now and then; a subscriber sees it all."""
     daemon = make_daemon(program=binary.path, bus=message_bus.address, keeps=True)

@@ -252,6 +252,35 @@ def test_a_flood_is_counted_and_told_in_sums(policy, bundle, fifo):
     quiet.end()
 
 
+@pytest.mark.parametrize("how", ["reload", "stop"])
+def test_what_was_counted_is_told_before_the_end(policy, bundle, fifo, directory, how):
+    """Be it that of the daemon, or only of this version of it."""
+    program = directory + "/monoshimd"
+    shutil.copy(t.MONOSHIMD, program)
+    d, client = policy("[Seccomp]", "Default=errno:EACCES", "Allow=execve", program=program)
+    b = bundle("sh", "-c", "i=0; while [ $i -lt 500 ]; do cd /nowhere 2>/dev/null; i=$((i+1)); done; echo done; "
+               "exec sleep 1000", extra_linux=seccomp(d, "chdir"))
+    out = fifo("out").open_reader()
+    c = client.create("c1", b, Stdout=str(out))
+    c.start()
+    assert out.read_line() == b"done\n"
+    if how == "reload":
+        shutil.copy(t.MONOSHIMD, program + ".new")
+        os.rename(program + ".new", program)
+        d.manager.messages.clear()
+        os.kill(d.pid, signal.SIGHUP)
+        assert d.manager.wait_for("READY=1", 10 * t.SCALE)
+        assert "which was replaced" in d.log_text()
+    else:
+        d.restart()
+    c = d.connect().container("c1")
+    c.kill()
+    c.wait()
+    events = [e for e in d.connect().get_events()[1] if e.name == "TaskSeccomp"]
+    assert sum(e.data["count"] for e in events if e.data["errno"] == 13) == 500
+    c.delete()
+
+
 def call_from_many():
     """Four loops of calls, each of which tells from time to time that it goes on."""
     loop = "i=0; while :; do cd /nowhere 2>/dev/null; i=$((i+1)); [ $((i % 500)) -ne 0 ] || echo $0 $i; done"
