@@ -7,17 +7,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <systemd/sd-login.h>
 #include <unistd.h>
 
 #define AGENT_PATH "/usr/bin/pkttyagent"
 #define AGENT_READY_MSEC 5000
-
-extern char **environ;
 
 /* Static, since exit() has to find it. */
 static pid_t agent_pid;
@@ -43,11 +41,22 @@ static void agent_stop(void) {
 static int agent_spawn(int ready_fd) {
         char option[32];
         char *arguments[] = { (char *) AGENT_PATH, (char *) "--notify-fd", option, NULL, NULL };
+        const pid_t parent = getpid();
 
         if (sd_pid_get_session(0, NULL) >= 0)
                 arguments[3] = (char *) "--fallback";
         (void) snprintf(option, sizeof(option), "%d", ready_fd);
-        return -posix_spawn(&agent_pid, AGENT_PATH, NULL, NULL, arguments, environ);
+
+        agent_pid = fork();
+        if (agent_pid < 0)
+                return -errno;
+        if (agent_pid > 0)
+                return 0;
+
+        /* However we end: it must not go on asking, and read what is typed for somebody else. */
+        if (prctl(PR_SET_PDEATHSIG, SIGTERM) >= 0 && getppid() == parent)
+                (void) execv(AGENT_PATH, arguments);
+        _exit(EXIT_FAILURE);
 }
 
 void agent_start(void) {
