@@ -164,7 +164,8 @@ static void waiting_on_answer(void *userdata, PolkitAnswer answer, const char *r
                 r = waiting_let_in(w);
                 if (r >= 0)
                         return;
-                log_warning_errno(r, "Failed to go on with a call, refusing it: %m");
+                if (r != -ENOTCONN) /* it has gone: not worth a line, of which it could make any number */
+                        log_warning_errno(r, "Failed to go on with a call, refusing it: %m");
                 (void) auth_refuse_memory(w->message);
         } else
                 (void) auth_refuse_answer(w->message, action, answer, reason);
