@@ -43,6 +43,7 @@ static const Verb verbs[] = {
         { "ps", verb_ps, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "stats", verb_stats, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "events", verb_events, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "reload", verb_reload, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "help", verb_help, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
 };
 
@@ -70,6 +71,7 @@ static const char usage[] = N_("Usage: monoshim [OPTION...] VERB [ARGUMENT...]\n
                                "  ps ID                    List the processes in a container\n"
                                "  stats [ID...]            Show what containers use\n"
                                "  events [ID...]           Show what has happened, and what happens\n"
+                               "  reload                   Have monoshimd read its configuration again\n"
                                "  help [VERB]              Show this, or the options of a verb\n"
                                "\n"
                                "Options, before or after the verb:\n"

@@ -23,6 +23,7 @@ int verb_kill(int argc, char *argv[], Settings *s);
 int verb_list(int argc, char *argv[], Settings *s);
 int verb_pause(int argc, char *argv[], Settings *s);
 int verb_ps(int argc, char *argv[], Settings *s);
+int verb_reload(int argc, char *argv[], Settings *s);
 int verb_restore(int argc, char *argv[], Settings *s);
 int verb_resume(int argc, char *argv[], Settings *s);
 int verb_run(int argc, char *argv[], Settings *s);

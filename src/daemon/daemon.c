@@ -157,7 +157,8 @@ static void daemon_on_reexec_over(void *userdata) {
                 service_on_reloaded(&d->service);
 }
 
-/* "systemctl reload": the configuration, and the program if that was replaced. */
+/* "systemctl reload": the configuration, and the program if that was replaced. With a configuration that it cannot read
+ * no program would come up, and we are better than none. */
 static int daemon_on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         Daemon *d = userdata;
@@ -166,8 +167,11 @@ static int daemon_on_hangup(sd_event_source *source, const struct signalfd_sigin
                 return 0;
 
         service_on_reloading(&d->service);
-        if (daemon_reload(d, &failure) < 0)
+        if (daemon_reload(d, &failure) < 0) {
                 log_error("%s", failure_message(&failure));
+                service_on_reloaded(&d->service);
+                return 0;
+        }
         if (!reexec_begin(d->reexec))
                 service_on_reloaded(&d->service);
         return 0;

@@ -19,7 +19,8 @@ import monoshim_testing as t
 from monoshim_testing import CONTAINER, FAKE_RUNTIME, MANAGER, MONOSHIM, PROCESS
 
 VERBS = ["run", "exec", "attach", "create", "start", "kill", "stop", "pause", "resume", "update", "delete", "wait",
-         "checkpoint", "restore", "list", "inspect", "ps", "stats", "events", "help"]
+         "checkpoint", "restore", "list", "inspect", "ps", "stats", "events", "reload",
+         "help"]
 
 
 class Shell:
@@ -757,6 +758,16 @@ def test_every_verb_has_help_and_every_option_is_in_the_manual(make_shell, verb)
 def test_the_version(make_shell):
     assert re.fullmatch(r"monoshim \d[\w.~+-]*\n", make_shell("/nowhere")("--version").ok(None))
     assert make_shell("/nowhere")("list", "--version").status == 0
+
+
+def test_reload(fake, fake_shell):
+    with open(fake.config, "w") as f:
+        f.write("[Manager]\nRuntimeTimeoutSec=7s\n")
+    fake_shell("reload").ok("")
+    with open(fake.config, "w") as f:
+        f.write("[Manager]\nRuntimeTimeoutSec=soon\n")
+    fake_shell("reload").failed(1, "Cannot reload the configuration", "RuntimeTimeoutSec")
+    fake_shell("reload", "web").failed(2, '"reload" takes no argument "web".', lines=2)
 
 
 def test_no_daemon_is_told_as_such(make_shell, directory, message_bus):

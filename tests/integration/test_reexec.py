@@ -184,6 +184,25 @@ def test_a_binary_that_does_not_run_is_not_executed(daemon, client, binary, text
     replace(daemon, binary)
 
 
+def test_with_a_bad_configuration_no_program_is_executed(daemon, client, binary, bundle):
+    """It would not come up."""
+    with open(daemon.config) as f:
+        good = f.read()
+    c = client.create("c1", bundle("sleep", "1000"))
+    c.start()
+    with open(daemon.config, "w") as f:
+        f.write("[Manager]\nRuntimeTimeoutSec=soon\n")
+    binary.replace()
+    reload(daemon)
+    assert executions(daemon) == 0 and "The configuration was not changed" in daemon.log_text()
+    assert c.get("Status") == "running"
+    with open(daemon.config, "w") as f:
+        f.write(good)
+    reload(daemon)
+    assert executions(daemon) == 1
+    c.end()
+
+
 def test_a_runtime_that_hangs_puts_it_off(make_daemon, binary, directory):
     """Calls are held for a moment only, and it happens in the end."""
     daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "6s"})

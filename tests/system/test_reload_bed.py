@@ -9,6 +9,7 @@ import time
 import traceback
 
 import monoshim_testing as t
+from test_unit_bed import configuration
 from test_systemd_bed import (PEER_BUS, SYSTEM_BUS, UNIT, main_pid, peer, pytestmark, show, system, systemctl, unit)  # noqa: F401
 
 PROGRAM = shutil.which("monoshimd")
@@ -26,7 +27,34 @@ def runs_what_is_there(pid):
     return os.readlink("/proc/%d/exe" % pid) == PROGRAM
 
 
-def test_the_program_is_replaced_under_load(unit, bundle):
+def test_reload_is_over_when_systemctl_comes_back(unit):
+    pid = main_pid()
+    for _ in range(ROUNDS):
+        replace()
+        systemctl("reload", UNIT)
+        assert runs_what_is_there(pid) and show("ActiveState") == "active"
+    assert main_pid() == pid and show("NRestarts") == "0"
+
+
+def test_reload_fails_where_the_configuration_is_wrong(unit, bundle):
+    pid = main_pid()
+    with contextlib.closing(t.Client(PEER_BUS)) as client:
+        c = client.create("c1", bundle("sleep", "1000"))
+        c.start()
+        with configuration(RuntimeTimeoutSec="soon"):
+            replace()
+            assert t.run("systemctl", "reload", UNIT, check=False).returncode != 0
+            t.wait_for(lambda: "Cannot reload the configuration" in t.run(
+                "journalctl", "--no-pager", "--unit=" + UNIT, "--lines=20").stdout, what="the reason in the journal")
+            assert main_pid() == pid and not runs_what_is_there(pid) and show("ActiveState") == "active"
+            assert c.status == "running"
+        systemctl("reload", UNIT)
+        assert main_pid() == pid and runs_what_is_there(pid)
+        c.end()
+    assert show("NRestarts") == "0"
+
+
+def test_the_program_is_replaced_under_load(unit, bundle, capfd):
     pid = main_pid()
     bundles = [bundle("sh", "-c", "exit %d" % (3 + i)) for i in range(WORKERS)]
     with contextlib.closing(t.Client(PEER_BUS)) as client:
@@ -82,3 +110,5 @@ def test_the_program_is_replaced_under_load(unit, bundle):
             t.check_event_invariants([e for e in events if e.id != "lasting"])
             assert len([e for e in events if e.name == "TaskDelete"]) == sum(done)
         client.container("lasting").end()
+    with capfd.disabled():
+        print("# %d executions, %d lifecycles meanwhile, each with an exec" % (ROUNDS, sum(done)), flush=True)

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* monoshim reload. */
+
+#include "ctl/client.h"
+#include "ctl/i18n.h"
+#include "ctl/report.h"
+#include "ctl/verb.h"
+
+static const char usage[] = N_("Usage: monoshim reload\n"
+                               "\n"
+                               "Have monoshimd read its configuration again.\n");
+
+int verb_reload(int argc, char *argv[], Settings *s) {
+        static const struct option options[] = { COMMON_LONG_OPTIONS, {} };
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(client_freep) Client *c = NULL;
+        int r;
+
+        r = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS, options, _(usage));
+        if (r < 0)
+                return r;
+        r = settings_check_arguments(argc, argv, 0, 0);
+        if (r < 0)
+                return r;
+
+        r = client_new(s, &c);
+        if (r < 0)
+                return VERB_FAILED;
+
+        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "Reload", CLIENT_DEFAULT_TIMEOUT, &error, NULL, NULL);
+        if (r < 0) {
+                report_call(r, &error, _("Cannot reload the configuration"));
+                return VERB_FAILED;
+        }
+        return 0;
+}
