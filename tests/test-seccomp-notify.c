@@ -126,6 +126,7 @@ static void case_begin(Case *c, void **state) {
         int r, error = -1;
 
         *c = (Case) { .world = *state, .answer = { .action = SECCOMP_ERRNO, .error = EROFS } };
+        c->world->reaper = reaper_free(c->world->reaper); /* the children are waited for here */
         c->dir_fd = open(c->world->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(c->dir_fd >= 0);
         r = seccomp_slot_open(&c->slot, c->dir_fd, &error);

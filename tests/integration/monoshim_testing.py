@@ -880,7 +880,7 @@ def populate_rootfs(path):
 
 
 _serial = itertools.count(1)
-CGROUP_PREFIX = "mst%d-" % os.getpid()
+CGROUP_PREFIX = "mst%d%s-" % (os.getpid(), os.urandom(2).hex())  # a pid alone is not unique over pid namespaces
 
 
 def process_spec(args, terminal=False, **more):
