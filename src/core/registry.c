@@ -350,6 +350,14 @@ static bool registry_has_operations(const Registry *r) {
         return false;
 }
 
+void registry_store(Registry *r) {
+        REGISTRY_FOREACH(c, r) {
+                process_store_for_handover(&c->init);
+                CONTAINER_FOREACH_EXEC(p, c)
+                        process_store_for_handover(p);
+        }
+}
+
 bool registry_is_quiet(const Registry *r) {
         return job_pool_n_jobs(r->services->pool) == 0 && !registry_has_operations(r);
 }

@@ -71,6 +71,10 @@ int registry_save(Registry *r);
 /* Sees to it that process_save() is tried again later. */
 void registry_retry_save(Registry *r);
 
+/* Has the descriptors of all processes kept, with what is under way between them: we are about to end, or to execute
+ * ourselves. */
+void registry_store(Registry *r);
+
 /* Nothing is under way: no operation runs or waits, no runtime, no exit that is still to be told. */
 bool registry_is_quiet(const Registry *r);
 

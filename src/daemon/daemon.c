@@ -408,6 +408,7 @@ int daemon_run(Daemon *d) {
 
         seccomp_flush(&d->registry);
         (void) registry_save(&d->registry);
+        registry_store(&d->registry);
         REGISTRY_FOREACH(c, &d->registry)
                 container_abort(c);
         front_flush(&d->front);

@@ -192,11 +192,7 @@ static int reexec_execute(Reexec *x) {
 
         crash_point("reexec-flushed");
         fdstore_enable(registry->services->store);
-        REGISTRY_FOREACH(c, registry) {
-                process_store_for_handover(&c->init);
-                CONTAINER_FOREACH_EXEC(p, c)
-                        process_store_for_handover(p);
-        }
+        registry_store(registry);
 
         r = reexec_write_handoff(x, &fd);
         if (r >= 0) {

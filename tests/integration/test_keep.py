@@ -2,10 +2,12 @@
 """What survives a crash of the daemon where a service manager keeps its descriptors: terminals, holds, relays, loggers,
 and the exit codes of those that end while nobody looks."""
 
+import hashlib
 import os
 import signal
 import socket
 import stat
+import threading
 import time
 
 import pytest
@@ -188,6 +190,22 @@ def test_a_stalled_terminal_loses_nothing(daemon, client, bundle, fifo):
     crash(daemon)
     read += [out.read_line() for _ in range(20000 - 10)]
     assert read == [b"%d\n" % i for i in range(20000)]
+
+
+def test_an_orderly_restart_keeps_what_is_stuck(daemon, client, bundle, fifo):
+    """Bytes that were read from a terminal's stdin, and that it does not take yet."""
+    inp, out = fifo("in"), fifo("out").open_reader()
+    c = client.create("c1", bundle("sh", "-c", "stty raw -echo; echo ready; sleep 2; head -c 60000 | sha256sum", terminal=True),
+                      Terminal=True, Stdin=str(inp), Stdout=str(out))
+    c.start()
+    assert out.read_line().rstrip() == b"ready"
+    inp.open_writer()
+    data = os.urandom(60000)
+    threading.Thread(target=os.write, args=(inp.fd, data)).start()
+    time.sleep(0.3)
+    daemon.restart()
+    assert out.read_line().split()[0] == hashlib.sha256(data).hexdigest().encode()
+    daemon.connect().container("c1").wait()
 
 
 # Streams
