@@ -43,7 +43,7 @@ def pid_max_is_per_namespace():
     return release >= (6, 14)
 
 
-@pytest.mark.skipif(INSIDE, reason="this is the inside")
+@pytest.mark.elsewhere(INSIDE)
 def test_in_a_namespace_of_its_own():
     if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True).returncode != 0:
         pytest.skip("no pid namespace can be had")
@@ -58,7 +58,7 @@ def test_in_a_namespace_of_its_own():
     assert " passed" in p.stdout
 
 
-inside = pytest.mark.skipif(not INSIDE, reason="runs in a pid namespace, by the test before")
+inside = pytest.mark.elsewhere(not INSIDE)  # but in a pid namespace, by the test before
 
 
 def reuse(pid):
