@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The peer-to-peer socket with the programs that people use: busctl and gdbus, with no bus in between."""
 
+import contextlib
 import os
 import re
 import socket
+import stat
 
 import pytest
 
@@ -210,3 +212,21 @@ def test_a_service_that_is_here_needs_no_start(daemon):
     assert client.bus_call("StartServiceByName", "su", t.BUS_NAME, 0) == (2,)
     with pytest.raises(t.DBusError, match="ServiceUnknown"):
         client.bus_call("StartServiceByName", "su", "org.example.Other", 0)
+
+
+def test_no_socket_can_be_reached_without_its_path(daemon, client, bundle, fifo):
+    """CVE-2020-15257: an abstract socket is open to every container that shares our network namespace."""
+    c = client.create("c1", bundle("cat", terminal=True), Terminal=True)
+    c.start()
+    inodes = set()
+    for fd in os.listdir("/proc/%d/fd" % daemon.pid):
+        with contextlib.suppress(FileNotFoundError):
+            target = os.readlink("/proc/%d/fd/%s" % (daemon.pid, fd))
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    with open("/proc/net/unix") as f:
+        ours = [line.split() for line in list(f)[1:] if line.split()[6] in inodes]
+    names = [line[7] for line in ours if len(line) > 7]
+    assert daemon.socket in names and not any(name.startswith("@") for name in names), names
+    for path in {n for n in names if os.path.exists(n)}:
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600, path

@@ -69,6 +69,7 @@ def test_without_a_new_binary_it_stays(daemon, client):
 
 
 def test_a_client_notices_nothing(daemon, client, binary, bundle):
+    """T-REEXEC"""
     c = client.create("c1", bundle("sleep", "1000"), Labels={"a": "b"})
     c.start()
     for _ in range(3):
