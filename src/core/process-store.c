@@ -167,7 +167,10 @@ void process_take_stored(Process *p) {
         if (n <= 0)
                 return;
 
-        p->stored = UINT32_MAX; /* something, so that the next time all is put anew */
+        /* What has not changed since is not put again: with very many processes that would take most of a start. */
+        for (unsigned k = 0; k < N_ROLES; k++)
+                if (fds[k] >= 0)
+                        p->stored |= 1U << k;
         p->pidfd = fds[ROLE_PIDFD];
         if (fds[ROLE_MASTER] >= 0) {
                 if (process_get_io(p))
