@@ -90,7 +90,9 @@ class Scene:
                    what="the daemon to give memory back: %d KiB before, %d KiB now" % (memory, t.anonymous_kib(self.daemon.pid)))
         print("\n%s: answers in %.1f ms (worst %.1f) before, %.1f ms (worst %.1f) meanwhile; %d KiB before, %d meanwhile, %d after"
               % ((self.record,) + before + during + (memory, worst_memory, t.anonymous_kib(self.daemon.pid))))
-        assert during[1] < 1000 * t.SCALE, "an answer took %d ms" % during[1]
+        # A sanitizer's memory of what was freed makes very large messages a matter of seconds.
+        if not t.INSTRUMENTED:
+            assert during[1] < 1000 * t.SCALE, "an answer took %d ms" % during[1]
 
 
 @pytest.fixture

@@ -196,13 +196,13 @@ def test_when_the_create_fails_they_are_undone(fake, empty, fault):
     ([("tmpfs", "tmpfs", "", ["x" * 5000])], ""),
     ([("tmpfs", "tmpfs", "", [])] * 1000, ""),
 ])
-def test_mounts_that_are_refused_before_anything(fake, empty, mounts, text):
+def test_mounts_that_are_refused_before_anything(fake, empty, directory, mounts, text):
     client = fake.connect()
     b = empty("sleep", "inf")
-    before = all_mount_points()
+    before = t.leftover_mounts(directory)
     with refused("InvalidArgument", "Rootfs", text):
         client.create("c1", b, Rootfs=mounts)
-    assert all_mount_points() == before
+    assert t.leftover_mounts(directory) == before
     assert fake.control.invocations() == [] and client.list() == {}
 
 
