@@ -126,6 +126,9 @@ static void sums_tell(ContainerSeccomp *cs, size_t max) {
 
         for (size_t i = 0; i < n; i++)
                 seccomp_tell(cs, &cs->sums[i]);
+        if (n == 0)
+                return;
+
         cs->n_sums -= n;
         memmove(cs->sums, cs->sums + n, cs->n_sums * sizeof(*cs->sums));
 }
