@@ -391,7 +391,9 @@ static bool pid_is_below(pid_t pid, pid_t ancestor) {
 static bool process_has_runtime(const Process *p, pid_t pid) {
         pid_t runtime = p->operation && p->operation->job ? job_get_pid(p->operation->job) : 0;
 
-        return runtime > 0 && pid_is_below(pid, runtime);
+        /* crun leaves it to a child, of which we become the parent when crun has ended: but the process group, which
+         * we have made for the runtime, stays the same. */
+        return runtime > 0 && (pid_is_below(pid, runtime) || getpgid(pid) == runtime);
 }
 
 /* The process for which we have just now started the runtime that has connected: ids alone are not unique, and
