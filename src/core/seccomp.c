@@ -414,6 +414,16 @@ static Process *registry_find_by_runtime(Registry *r, const char *id, pid_t pid)
         return NULL;
 }
 
+/* crun hands the init's over no sooner than at its start, by a process that it has left behind when it made the
+ * container: then the init, whose number cannot be another's as long as we know it, says whose it is. */
+static Process *registry_find_by_state(Registry *r, const SeccompState *state) {
+        Process *p = registry_find_by_runtime(r, state->id, state->peer);
+
+        if (!p && state->pid > 0 && state->pid <= INT32_MAX)
+                p = registry_get_process(r, (pid_t) state->pid);
+        return p && streq(p->container->id, state->id) ? p : NULL;
+}
+
 /* Which policy a specification asks for: what it says may also be meant for another agent. */
 static const char *seccomp_get_wanted(const Seccomp *s, const Container *c, const char *metadata) {
         if (!metadata[0])
@@ -428,7 +438,7 @@ static const char *seccomp_get_wanted(const Seccomp *s, const Container *c, cons
 
 static void seccomp_on_received(void *userdata, const SeccompState *state, int *fd) {
         Seccomp *s = userdata;
-        Process *p = registry_find_by_runtime(s->registry, state->id, state->peer);
+        Process *p = registry_find_by_state(s->registry, state);
         Watch *w;
         int r;
 
