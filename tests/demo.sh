@@ -120,8 +120,9 @@ remains() {
         done
         grep -F " $dir" /proc/self/mountinfo | sed 's/^/mount /'
         find /sys/fs/cgroup -type d -name "$tag*" 2>/dev/null | sed 's/^/control group /'
+        # The hidden folders are the daemon's own: its events, and the slot of its seccomp agent.
         for place in state lib runtime; do
-                find "$dir/$place" -mindepth 2 ! -path '*/.events/*' 2>/dev/null | sed 's/^/file /'
+                find "$dir/$place" -mindepth 2 ! -path "$dir/$place/.*" 2>/dev/null | sed 's/^/file /'
         done
 }
 
