@@ -29,12 +29,15 @@ void service_done(Service *s) {
 
 /* ---- what the manager is told ---- */
 
-static int service_on_status(sd_event_source *source, uint64_t usec, void *userdata) {
-        Service *s = userdata;
-
+/* 'line' is what else is to be said: complete lines, or "". */
+static int service_tell(Service *s, const char *line) {
         s->status = sd_event_source_disable_unref(s->status);
-        (void) notify("STATUS=Watching over %u container%s.", s->registry->n_live,
+        return notify("%sSTATUS=Watching over %u container%s.", line, s->registry->n_live,
                       s->registry->n_live == 1 ? "" : "s");
+}
+
+static int service_on_status(sd_event_source *source, uint64_t usec, void *userdata) {
+        (void) service_tell(userdata, "");
         return 0;
 }
 
@@ -122,33 +125,24 @@ void service_on_changed(Service *s) {
 
 /* ---- start ---- */
 
-static int service_on_tell_again(sd_event_source *source, uint64_t usec, void *userdata);
-
-/* Without this message the manager would take us for one that does not come up. */
-static void service_tell_ready(Service *s) {
-        s->status = sd_event_source_disable_unref(s->status);
-        if (notify("READY=1\nSTATUS=Watching over %u container%s.", s->registry->n_live,
-                   s->registry->n_live == 1 ? "" : "s") == -EAGAIN)
-                (void) sd_event_add_time_relative(s->event, &s->status, CLOCK_MONOTONIC, TELL_AGAIN_USEC, 0,
-                                                  service_on_tell_again, s);
-}
-
 static int service_on_tell_again(sd_event_source *source, uint64_t usec, void *userdata) {
-        service_tell_ready(userdata);
+        service_on_reloaded(userdata);
         return 0;
 }
 
+/* Without this message the manager would take us for one that does not come up. */
 void service_on_reloaded(Service *s) {
-        service_tell_ready(s);
+        if (service_tell(s, "READY=1\n") == -EAGAIN)
+                (void) sd_event_add_time_relative(s->event, &s->status, CLOCK_MONOTONIC, TELL_AGAIN_USEC, 0,
+                                                  service_on_tell_again, s);
 }
 
 void service_on_ready(Service *s) {
         int r;
 
-        service_tell_ready(s);
+        service_on_reloaded(s);
 
         r = sd_event_set_watchdog(s->event, true);
         if (r < 0)
                 log_warning_errno(r, "Failed to answer the service manager's watchdog, which will restart us: %m");
-        service_watch_idle(s);
 }

@@ -22,9 +22,10 @@ typedef struct Service {
 void service_init(Service *s, sd_event *event, Registry *registry, Front *front);
 void service_done(Service *s);
 
-/* The containers are taken back and clients are served: tells the manager, begins to answer its watchdog, and to look
- * whether there is anything to do. */
+/* The containers are taken back and clients are served: tells the manager, and begins to answer its watchdog. */
 void service_on_ready(Service *s);
+
+/* From now on we end when there was nothing to do for so long; USEC_INFINITY: never, as at first. */
 void service_set_idle_timeout(Service *s, uint64_t usec);
 
 /* A container has come or gone. */
