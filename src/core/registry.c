@@ -350,12 +350,20 @@ static bool registry_has_operations(const Registry *r) {
         return false;
 }
 
-void registry_store(Registry *r) {
+static void registry_for_each_process(Registry *r, void (*action)(Process *p)) {
         REGISTRY_FOREACH(c, r) {
-                process_store_for_handover(&c->init);
+                action(&c->init);
                 CONTAINER_FOREACH_EXEC(p, c)
-                        process_store_for_handover(p);
+                        action(p);
         }
+}
+
+void registry_store_for_handover(Registry *r) {
+        registry_for_each_process(r, process_store_for_handover);
+}
+
+void registry_store(Registry *r) {
+        registry_for_each_process(r, process_store);
 }
 
 bool registry_is_quiet(const Registry *r) {

@@ -72,7 +72,8 @@ int registry_save(Registry *r);
 void registry_retry_save(Registry *r);
 
 /* Has the descriptors of all processes kept, with what is under way between them: we are about to end, or to execute
- * ourselves. */
+ * ourselves. And as process_store() does by itself: it did not come to that, and what is under way is moved by us. */
+void registry_store_for_handover(Registry *r);
 void registry_store(Registry *r);
 
 /* Nothing is under way: no operation runs or waits, no runtime, no exit that is still to be told. */

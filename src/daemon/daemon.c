@@ -157,8 +157,8 @@ static void daemon_on_reexec_over(void *userdata) {
                 service_on_reloaded(&d->service);
 }
 
-/* "systemctl reload": the configuration, and the program if that was replaced. With a configuration that it cannot read
- * no program would come up, and we are better than none. */
+/* "systemctl reload": the configuration, and the program if that was replaced. With a configuration that it cannot
+ * read no program would come up, and we are better than none. */
 static int daemon_on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
         _cleanup_(failure_done) Failure failure = FAILURE_INIT;
         Daemon *d = userdata;
@@ -408,7 +408,7 @@ int daemon_run(Daemon *d) {
 
         seccomp_flush(&d->registry);
         (void) registry_save(&d->registry);
-        registry_store(&d->registry);
+        registry_store_for_handover(&d->registry);
         REGISTRY_FOREACH(c, &d->registry)
                 container_abort(c);
         front_flush(&d->front);

@@ -5,19 +5,17 @@
 #include "host/spawn.h"
 #include "util/instrument.h"
 
-#include <limits.h>
 #include <malloc.h>
 
-/* The C library's own default, but fixed: by itself it takes what was freed once for what will be needed again, and keeps
- * twice as much, such as after a runtime has logged megabytes. */
+/* The C library's own default, but fixed: by itself it takes what was freed once for what will be needed again, and
+ * keeps twice as much, such as after a runtime has logged megabytes. */
 #define KEEP_AT_MOST (128 * 1024)
 
 #define NO_THREAD_CACHE "glibc.malloc.tcache_count=0"
 
 void memory_configure(char *argv[]) {
         const char *tunables = getenv(SPAWN_TUNABLES);
-        char path[PATH_MAX];
-        ssize_t n;
+        _cleanup_(freep) char *path = NULL;
 
         (void) mallopt(M_TRIM_THRESHOLD, KEEP_AT_MOST);
 
@@ -27,12 +25,7 @@ void memory_configure(char *argv[]) {
                 return;
 
         /* By its name, which ps(1) is to show, and not as "exe". */
-        n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-        if (n < 0)
-                return;
-        path[n] = 0;
-
-        if (setenv(SPAWN_TUNABLES, NO_THREAD_CACHE, true) < 0)
+        if (program_get_own(&path) < 0 || setenv(SPAWN_TUNABLES, NO_THREAD_CACHE, true) < 0)
                 return;
         (void) execv(path, argv);
         (void) unsetenv(SPAWN_TUNABLES);

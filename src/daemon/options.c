@@ -112,9 +112,62 @@ static int set_runtime(Options *o, const char *s) {
         return 0;
 }
 
+enum {
+        ARG_VERSION = 0x100,
+        ARG_BUS,
+        ARG_LISTEN,
+        ARG_STATE,
+        ARG_ROOT,
+        ARG_RUNTIME,
+        ARG_RUNTIME_ROOT,
+        ARG_CONFIG,
+        ARG_LOG_LEVEL,
+};
+
+/* As options_parse(). */
+static int options_apply(Options *o, int option, const char *value) {
+        int r = 0;
+
+        switch (option) {
+        case 'h':
+                options_help();
+                return 0;
+        case ARG_VERSION:
+                (void) printf("monoshimd %s\n", PACKAGE_VERSION);
+                return 0;
+        case ARG_BUS:
+                o->bus = value;
+                break;
+        case ARG_LISTEN:
+                o->listen_path = value;
+                break;
+        case ARG_STATE:
+                r = set_directory(&o->state_directory, "--state", value);
+                break;
+        case ARG_ROOT:
+                r = set_directory(&o->root_directory, "--root", value);
+                break;
+        case ARG_RUNTIME:
+                r = set_runtime(o, value);
+                break;
+        case ARG_RUNTIME_ROOT:
+                r = set_directory(&o->runtime_root, "--runtime-root", value);
+                break;
+        case ARG_CONFIG:
+                o->config_path = value;
+                o->config_is_optional = false;
+                break;
+        case ARG_LOG_LEVEL:
+                r = set_log_level(value);
+                break;
+        default:
+                return -EINVAL; /* getopt has complained */
+        }
+        return r < 0 ? -EINVAL : 1;
+}
+
 int options_parse(Options *o, int argc, char *argv[]) {
         /* clang-format off */
-        enum { ARG_VERSION = 0x100, ARG_BUS, ARG_LISTEN, ARG_STATE, ARG_ROOT, ARG_RUNTIME, ARG_RUNTIME_ROOT, ARG_CONFIG, ARG_LOG_LEVEL };
         static const struct option table[] = {
                 { "help",         no_argument,       NULL, 'h'              },
                 { "version",      no_argument,       NULL, ARG_VERSION      },
@@ -129,7 +182,7 @@ int options_parse(Options *o, int argc, char *argv[]) {
                 {},
         };
         /* clang-format on */
-        int option, r = 0;
+        int option, r;
 
         *o = (Options) { .argv = argv,
                          .bus = "system",
@@ -138,43 +191,9 @@ int options_parse(Options *o, int argc, char *argv[]) {
                          .config_is_optional = true };
 
         while ((option = getopt_long(argc, argv, "h", table, NULL)) >= 0) {
-                switch (option) {
-                case 'h':
-                        options_help();
-                        return 0;
-                case ARG_VERSION:
-                        (void) printf("monoshimd %s\n", PACKAGE_VERSION);
-                        return 0;
-                case ARG_BUS:
-                        o->bus = optarg;
-                        break;
-                case ARG_LISTEN:
-                        o->listen_path = optarg;
-                        break;
-                case ARG_STATE:
-                        r = set_directory(&o->state_directory, "--state", optarg);
-                        break;
-                case ARG_ROOT:
-                        r = set_directory(&o->root_directory, "--root", optarg);
-                        break;
-                case ARG_RUNTIME:
-                        r = set_runtime(o, optarg);
-                        break;
-                case ARG_RUNTIME_ROOT:
-                        r = set_directory(&o->runtime_root, "--runtime-root", optarg);
-                        break;
-                case ARG_CONFIG:
-                        o->config_path = optarg;
-                        o->config_is_optional = false;
-                        break;
-                case ARG_LOG_LEVEL:
-                        r = set_log_level(optarg);
-                        break;
-                default:
-                        return -EINVAL; /* getopt has complained */
-                }
-                if (r < 0)
-                        return -EINVAL;
+                r = options_apply(o, option, optarg);
+                if (r <= 0)
+                        return r;
         }
 
         if (optind < argc)

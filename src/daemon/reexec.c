@@ -3,7 +3,6 @@
 
 #include "daemon/reexec.h"
 #include "bus/handoff.h"
-#include "core/process-io.h"
 #include "core/seccomp.h"
 #include "core/subscription.h"
 #include "daemon/inherit.h"
@@ -13,10 +12,7 @@
 #include "util/file.h"
 #include "util/json.h"
 #include "util/log.h"
-#include "util/text.h"
 
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -24,7 +20,6 @@
 
 #define LOOK_USEC (2 * USEC_PER_MSEC)
 #define TRIAL_USEC (10 * USEC_PER_SEC)
-#define DELETED " (deleted)" /* what the kernel says behind the path of a file that is no longer there */
 
 struct Reexec {
         ReexecParameters p;
@@ -40,29 +35,18 @@ struct Reexec {
 static void reexec_try(Reexec *x);
 
 int reexec_new(Reexec **ret, const ReexecParameters *p) {
-        char path[PATH_MAX];
+        _cleanup_(freep) char *path = NULL;
         Reexec *x;
-        ssize_t n;
+        int r;
 
-        n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-        if (n < 0)
-                return -errno;
-        path[n] = 0;
-
-        /* It may have been replaced again since it was executed. */
-        if (n > (ssize_t) strlen(DELETED) && streq(path + n - strlen(DELETED), DELETED))
-                path[n - (ssize_t) strlen(DELETED)] = 0;
-
+        r = program_get_own(&path);
+        if (r < 0)
+                return r;
         x = malloc(sizeof(*x));
         if (!x)
                 return -ENOMEM;
 
-        *x = (Reexec) { .p = *p, .path = strdup(path), .retry_usec = REEXEC_RETRY_MIN_USEC };
-        if (!x->path) {
-                free(x);
-                return -ENOMEM;
-        }
-
+        *x = (Reexec) { .p = *p, .path = TAKE_PTR(path), .retry_usec = REEXEC_RETRY_MIN_USEC };
         *ret = x;
         return 0;
 }
@@ -129,11 +113,7 @@ static void reexec_undo_inheritance(void) {
 /* What was under way goes on being moved by us: kept any longer, it would be written once more after a crash. */
 static void reexec_undo_store(Registry *registry) {
         fdstore_disable(registry->services->store);
-        REGISTRY_FOREACH(c, registry) {
-                process_store(&c->init);
-                CONTAINER_FOREACH_EXEC(p, c)
-                        process_store(p);
-        }
+        registry_store(registry);
 }
 
 static int reexec_write_handoff(Reexec *x, int *ret_fd) {
@@ -192,7 +172,7 @@ static int reexec_execute(Reexec *x) {
 
         crash_point("reexec-flushed");
         fdstore_enable(registry->services->store);
-        registry_store(registry);
+        registry_store_for_handover(registry);
 
         r = reexec_write_handoff(x, &fd);
         if (r >= 0) {

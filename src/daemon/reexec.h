@@ -14,7 +14,6 @@
 
 #include "bus/front.h"
 #include "core/registry.h"
-#include "host/fdstore.h"
 
 #define REEXEC_HOLD_USEC (2 * USEC_PER_SEC)
 #define REEXEC_RETRY_MIN_USEC (5 * USEC_PER_SEC)

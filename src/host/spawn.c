@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -370,4 +371,24 @@ int program_find(const char *command, char **ret) {
                 folders = n > 0 && n <= sizeof(standard) ? standard : "/bin:/usr/bin";
         }
         return program_find_in(folders, command, ret);
+}
+
+#define DELETED " (deleted)" /* what the kernel says behind the path of a file that is no longer there */
+
+int program_get_own(char **ret) {
+        char path[PATH_MAX], *copy;
+        ssize_t n;
+
+        n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+        if (n < 0)
+                return -errno;
+        path[n] = 0;
+        if (n > (ssize_t) strlen(DELETED) && streq(path + n - strlen(DELETED), DELETED))
+                path[n - (ssize_t) strlen(DELETED)] = 0;
+
+        copy = strdup(path);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
 }

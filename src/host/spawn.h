@@ -37,3 +37,6 @@ bool spawn_get_nofile(struct rlimit *ret); /* false if they get ours */
  * one). The caller frees *ret. -ENOENT, -EACCES (found, but not executable), -EINVAL for a relative path with a
  * slash. */
 int program_find(const char *command, char **ret);
+
+/* The path of the program that we run ourselves, also if its file has been replaced since. The caller frees *ret. */
+int program_get_own(char **ret);
