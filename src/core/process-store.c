@@ -92,18 +92,15 @@ static unsigned descriptors_to_mask(const Process *p, const int fds[static N_ROL
         return mask;
 }
 
-static int process_put(Process *p, int fds[static N_ROLES]) {
+static int process_put(Process *p, int fds[static N_ROLES], unsigned mask) {
         _cleanup_(safe_closep) int pidfd = -EBADF;
         FdItem items[N_ROLES];
         char key[KEY_SIZE];
         size_t n = 0;
 
-        if (p->watched && !p->exited) {
-                pidfd = process_open_pidfd(p);
-                if (pidfd >= 0)
-                        items[n++] = (FdItem) { roles[ROLE_PIDFD], pidfd };
-        }
-        for (size_t k = ROLE_PIDFD + 1; k < N_ROLES; k++)
+        if (mask & 1U << ROLE_PIDFD)
+                fds[ROLE_PIDFD] = pidfd = process_open_pidfd(p);
+        for (size_t k = 0; k < N_ROLES; k++)
                 if (fds[k] >= 0)
                         items[n++] = (FdItem) { roles[k], fds[k] };
 
@@ -121,7 +118,7 @@ static void process_store_all(Process *p, bool with_rests, bool always) {
         process_get_descriptors(p, with_rests, fds);
         mask = descriptors_to_mask(p, fds);
         if (always || mask != p->stored) {
-                r = process_put(p, fds);
+                r = process_put(p, fds, mask);
                 p->stored = r < 0 ? 0 : mask;
         }
         for (size_t i = 0; i < 3; i++)

@@ -438,12 +438,20 @@ static int adopt(Restore *restore, Container *c) {
         return 0;
 }
 
-/* Its exit was seen, or is known from the kernel, but not told yet: it is now. */
-static void take_back_exited(Restore *restore, Container *c) {
+/* Nothing of it runs: its exit was told, or was seen, or is known from the kernel, and is told now; or it has never
+ * been started from its checkpoint, as far as we know. */
+static void take_back_ended(Restore *restore, Container *c) {
+        Process *p = &c->init;
+
         restore->n_stopped++;
-        process_resume_io(&c->init);
+        if (p->state == PROCESS_STOPPED)
+                resume_stopped(p);
+        else if (p->exited)
+                process_resume_io(p);
         take_back_execs(c);
         container_publish(c);
+        if (p->state == PROCESS_CREATED_CHECKPOINT)
+                operation_submit(p, OPERATION_PROBE, NULL, NULL, NULL);
         container_dispatch(c);
 }
 
@@ -464,26 +472,14 @@ static void take_back(Restore *restore, Finding *f) {
         }
 
         take_descriptors(c);
-        if (p->state == PROCESS_STOPPED)
-                resume_stopped(p);
-        if (p->state == PROCESS_STOPPED || p->state == PROCESS_CREATED_CHECKPOINT) {
-                restore->n_stopped++;
-                take_back_execs(c);
-                container_publish(c);
-                if (p->state == PROCESS_CREATED_CHECKPOINT)
-                        operation_submit(p, OPERATION_PROBE, NULL, NULL, NULL);
-                container_dispatch(c);
-                return;
-        }
-
-        if (p->exited) {
-                take_back_exited(restore, c);
+        if (p->state == PROCESS_STOPPED || p->state == PROCESS_CREATED_CHECKPOINT || p->exited) {
+                take_back_ended(restore, c);
                 return;
         }
 
         r = p->pid > 1 && p->start_time > 0 ? adopt(restore, c) : -ESRCH;
         if (r == -ESRCH && process_take_stored_exit(p))
-                take_back_exited(restore, c);
+                take_back_ended(restore, c);
         else if (r == -ESRCH)
                 clean_dead(restore, c, "its process exited while monoshimd was away");
         else if (r < 0) {
