@@ -1155,7 +1155,8 @@ class Control:
         """The records, oldest first. phase: "begin", "end", or None for both."""
         try:
             with open(os.path.join(self.directory, "invocations")) as f:
-                records = [json.loads(line) for line in f if line.endswith("\n")]
+                text = f.read()  # at once: line by line, one that is just being written would come in two pieces
+            records = [json.loads(line) for line in text.split("\n")[:-1]]
         except FileNotFoundError:
             return []
         return [r for r in records if verb in (None, r["verb"]) and id in (None, r["id"]) and phase in (None, r["phase"])]

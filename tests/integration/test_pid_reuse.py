@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,6 +65,7 @@ inside = pytest.mark.elsewhere(not INSIDE)  # but in a pid namespace, by the tes
 def reuse(pid):
     """A decoy with that very number."""
     t.wait_for(lambda: not os.path.exists("/proc/%d" % pid), what="the end of %d" % pid)
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))  # start times count in these, and nothing but this tells the two apart
     for _ in range(20):
         try:
             with open("/proc/sys/kernel/ns_last_pid", "w") as f:
