@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 pid_t child_fork(void) {
         sigset_t all, before;
@@ -47,12 +48,25 @@ static int child_keep_only(int keep) {
         return close_range(keep >= 0 ? 4 : 3, ~0U, 0) < 0 ? -errno : 0;
 }
 
-int child_prepare(pid_t parent, const char *name, int keep) {
-        static const struct sigaction sa = { .sa_handler = SIG_DFL };
-        sigset_t none;
+/* Errors of single signals are of no interest: SIGKILL and SIGSTOP cannot be set, and libc keeps two for itself. */
+void child_reset_signals(void) {
+        /* The kernel's own struct, all zero: SIG_DFL, no flags. libc would refuse the two signals that it keeps for
+         * itself, and who was started by posix_spawn() (by make, say) has those ignored. */
+        static const struct {
+                void *handler;
+                unsigned long flags;
+                void *restorer;
+                uint64_t mask;
+        } standard;
 
         for (int s = 1; s < _NSIG; s++)
-                (void) sigaction(s, &sa, NULL);
+                (void) syscall(SYS_rt_sigaction, s, &standard, NULL, sizeof(standard.mask));
+}
+
+int child_prepare(pid_t parent, const char *name, int keep) {
+        sigset_t none;
+
+        child_reset_signals();
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 

@@ -30,8 +30,6 @@
 
 struct SeccompSlot {
         struct seccomp_notif *call; /* SLOT_SIZE bytes, shared with the file; id 0: none */
-        size_t call_size;           /* as the kernel has it */
-        size_t response_size;
 };
 
 struct SeccompListener {
@@ -78,7 +76,7 @@ int seccomp_slot_open(SeccompSlot **ret, int dir_fd, int *ret_error) {
         s = malloc(sizeof(*s));
         if (!s)
                 return -ENOMEM;
-        *s = (SeccompSlot) { .call_size = sizes.seccomp_notif, .response_size = sizes.seccomp_notif_resp };
+        *s = (SeccompSlot) {};
 
         r = slot_map_file(s, dir_fd);
         if (r < 0) {

@@ -158,9 +158,11 @@ static int set_default(SeccompPolicy *p, const char *value) {
                 answer.action = SECCOMP_KILL;
         else if (streq(value, "errno"))
                 answer = (SeccompAnswer) { .action = SECCOMP_ERRNO, .error = EPERM };
-        else if ((error = startswith(value, "errno:")) && error_from_string(error) > 0)
+        else if ((error = startswith(value, "errno:")))
                 answer = (SeccompAnswer) { .action = SECCOMP_ERRNO, .error = error_from_string(error) };
         else
+                return -EINVAL;
+        if (answer.error < 0)
                 return -EINVAL;
 
         p->otherwise = answer;

@@ -7,6 +7,7 @@
  * before, all signals are blocked around it, and the child makes nothing but system calls. */
 
 #include "host/spawn.h"
+#include "host/child.h"
 #include "util/crash-point.h"
 
 #include <assert.h>
@@ -120,21 +121,6 @@ static int child_arrange_fds(int *fds, int n) {
         return 0;
 }
 
-/* Errors of single signals are of no interest: SIGKILL and SIGSTOP cannot be set, and libc keeps two for itself. */
-static void child_reset_signals(void) {
-        /* The kernel's own struct, all zero: SIG_DFL, no flags. libc would refuse the two signals that it keeps for itself,
-         * and who was started by posix_spawn() (by make, say) has those ignored. */
-        static const struct {
-                void *handler;
-                unsigned long flags;
-                void *restorer;
-                uint64_t mask;
-        } standard;
-
-        for (int s = 1; s < _NSIG; s++)
-                (void) syscall(SYS_rt_sigaction, s, &standard, NULL, sizeof(standard.mask));
-}
-
 /* Set once, at the start: what programs are given, where we have raised our own. */
 static struct rlimit nofile;
 static bool nofile_is_set;
@@ -150,8 +136,8 @@ bool spawn_get_nofile(struct rlimit *ret) {
         return nofile_is_set;
 }
 
-/* A service that is to be the last to go when memory runs short is given a negative score, and children inherit it. What
- * protects us is not for containers: one without a score of its own would be protected before all else. */
+/* A service that is to be the last to go when memory runs short is given a negative score, and children inherit it.
+ * What protects us is not for containers: one without a score of its own would be protected before all else. */
 static bool oom_score_is_negative(void) {
         static int negative = -1;
         char text[16] = "";
@@ -175,7 +161,7 @@ static void child_reset_oom_score(void) {
         (void) close(fd);
 }
 
-static int child_prepare(const Child *c) {
+static int child_set_up(const Child *c) {
         sigset_t none;
         int r;
 
@@ -215,7 +201,7 @@ static int child_prepare(const Child *c) {
 static _noreturn_ __attribute__((noinline)) void child_run(const Child *c) {
         int r;
 
-        r = child_prepare(c);
+        r = child_set_up(c);
         if (r >= 0) {
                 (void) execve(c->p->program, c->p->argv, c->environment);
                 r = -errno;

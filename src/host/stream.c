@@ -56,12 +56,9 @@ static int journal_check_uri(const char *uri, char **reterr_reason) {
         size_t size = strlen(identifier), n_characters = 0;
 
         for (size_t i = 0; i < size; n_characters++) {
-                unsigned char c = (unsigned char) identifier[i];
                 size_t n = utf8_character(identifier + i, size - i);
 
-                /* The second case is U+0080 to U+009F, control characters as well. */
-                if (n == 0 || c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char) identifier[i + 1] < 0xa0) ||
-                    n_characters == JOURNAL_IDENTIFIER_MAX)
+                if (n == 0 || utf8_is_control(identifier + i, n) || n_characters == JOURNAL_IDENTIFIER_MAX)
                         return parse_fail(strdup("an identifier for the journal has 1 to 64 printable characters"),
                                           reterr_reason);
                 i += n;

@@ -68,11 +68,10 @@ static void make_one_line(char *text) {
 
         for (char *p = text; *p;) {
                 size_t n = utf8_character(p, size - (size_t) (p - text));
-                bool c1 = n == 2 && (unsigned char) p[0] == 0xc2 && (unsigned char) p[1] < 0xa0;
 
                 if (*p == '\n')
                         *to++ = ' ';
-                else if (n == 0 || c1 || ((unsigned char) *p < 0x20 && *p != '\t') || *p == 0x7f)
+                else if (n == 0 || (utf8_is_control(p, n) && *p != '\t'))
                         *to++ = '?';
                 else
                         to = (char *) memmove(to, p, n) + n;

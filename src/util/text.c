@@ -57,7 +57,7 @@ static size_t cut_at_character(const char *s, size_t size, size_t max) {
         return cut;
 }
 
-static bool is_control(const char *s, size_t n) {
+bool utf8_is_control(const char *s, size_t n) {
         if (n == 1)
                 return (unsigned char) s[0] < 0x20 || s[0] == 0x7f;
         return n == 2 && (unsigned char) s[0] == 0xc2 && (unsigned char) s[1] < 0xa0; /* U+0080 to U+009F */
@@ -85,9 +85,9 @@ static char *quote(const char *s) {
                 if (name) {
                         *p++ = '\\';
                         *p++ = *name;
-                } else if (n == 0 || (n == 1 && is_control(s + i, n)))
+                } else if (n == 0 || (n == 1 && utf8_is_control(s + i, n)))
                         p += sprintf(p, "\\x%02x", (unsigned char) s[i]);
-                else if (is_control(s + i, n))
+                else if (utf8_is_control(s + i, n))
                         p += sprintf(p, "\\u%04x", (unsigned char) s[i + 1]);
                 else
                         p = mempcpy(p, s + i, n);
@@ -193,7 +193,7 @@ char *text_sanitize(const char *s, size_t size, size_t max) {
         for (size_t i = 0; i < size;) {
                 size_t n = utf8_character(s + i, size - i);
 
-                if (n == 0 || (is_control(s + i, n) && s[i] != '\n' && s[i] != '\t'))
+                if (n == 0 || (utf8_is_control(s + i, n) && s[i] != '\n' && s[i] != '\t'))
                         *p++ = '?';
                 else
                         p = mempcpy(p, s + i, n);

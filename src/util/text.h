@@ -22,6 +22,9 @@ int identifier_check(const char *s, char **ret_reason);
  * there is none (nothing left, NUL, an overlong form, a surrogate, a character that is cut off, ...). */
 size_t utf8_character(const char *s, size_t size);
 
+/* Is this character of 'n' bytes a control character, U+0080 to U+009F included? */
+bool utf8_is_control(const char *s, size_t n);
+
 /* How many bytes of 's' are such characters, up to the first that is none. */
 size_t utf8_valid_length(const char *s, size_t size);
 
