@@ -137,7 +137,8 @@ def test_what_a_former_version_left_is_taken_back(world):
     client = world.daemon.start().connect()
 
     # The dead one is cleaned up, with its events, and those of its exec first.
-    t.wait_for(lambda: ("default", "dead") not in client.list(), what="the end of the cleanup")
+    t.wait_for(lambda: any(e.name == "TaskDelete" for e in check_events(client, recorded)), what="its last event")
+    assert ("default", "dead") not in client.list()
     new = [(e.name, e.id, e.data["id"], e.data["exit_status"]) for e in check_events(client, recorded)]
     expected = [("TaskExit", "dead", "dead", 137), ("TaskDelete", "dead", "dead", 137)]
     if "dead/lives" in world.pids:
@@ -200,9 +201,14 @@ def test_what_a_former_version_left_before_the_machine_was_started_anew_is_clean
     world.write(boot_id=OTHER_BOOT)
     recorded = world.recorded_events()
     client = world.daemon.start().connect()
-    t.wait_for(lambda: not client.list(), what="the end of the cleanup")
+
+    def deleted():
+        return sorted(e.id for e in check_events(client, recorded) if e.name == "TaskDelete")
+
+    # They are gone from the list before the last of it is told.
+    t.wait_for(lambda: not client.list() and len(deleted()) >= len(world.ids), what="the end of the cleanup")
+    assert deleted() == world.ids
     new = check_events(client, recorded)
-    assert sorted(e.id for e in new if e.name == "TaskDelete") == world.ids
     assert {e.id for e in new if e.name == "TaskExit" and e.data["id"] == e.id} == set(world.ids) - {"ended"}
     t.check_event_invariants(client.get_events()[1])
 
