@@ -69,11 +69,11 @@ static int limit(__rlimit_resource_t resource) {
 }
 
 /* What its end would leave, and what it could write. RLIMIT_NPROC says nothing to root; the filter does. */
-static int limit_resources(bool watched) {
+static int limit_resources(void) {
         int r;
 
         r = limit(RLIMIT_CORE);
-        if (r >= 0 && !watched) /* by a tool that may write its complaints into a file */
+        if (r >= 0)
                 r = limit(RLIMIT_FSIZE);
         if (r >= 0)
                 r = limit(RLIMIT_NPROC);
@@ -225,7 +225,7 @@ int sandbox_enter(SandboxKind kind) {
 
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return -errno;
-        r = limit_resources(!filtered);
+        r = limit_resources();
         if (r < 0)
                 return r;
         r = drop_capabilities(kind == SANDBOX_REMOVAL ? CAPABILITIES_REMOVAL : CAPABILITIES_MOUNTING);
