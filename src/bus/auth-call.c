@@ -211,7 +211,6 @@ static int subject_read(Subject *s, sd_bus_message *m) {
 int auth_call_details(sd_bus_message *m, char ***ret) {
         _cleanup_(strv_freep) char **details = NULL;
         _cleanup_(subject_done) Subject s = {};
-        size_t n = 0;
         int r;
 
         r = subject_read(&s, m);
@@ -221,20 +220,14 @@ int auth_call_details(sd_bus_message *m, char ***ret) {
         const char *const pairs[][2] = {
                 { "interface", sd_bus_message_get_interface(m) },
                 { "method", sd_bus_message_get_member(m) },
-                { "namespace", s.ns && identifier_is_valid(s.ns) ? s.ns : NULL },
-                { "id", s.id && identifier_is_valid(s.id) ? s.id : NULL },
-                { "exec", s.exec && identifier_is_valid(s.exec) ? s.exec : NULL },
+                { "namespace", identifier_is_valid(s.ns) ? s.ns : NULL },
+                { "id", identifier_is_valid(s.id) ? s.id : NULL },
+                { "exec", identifier_is_valid(s.exec) ? s.exec : NULL },
         };
 
-        details = calloc(2 * ELEMENTSOF(pairs) + 1, sizeof(*details));
-        if (!details)
-                return -ENOMEM;
         for (size_t i = 0; i < ELEMENTSOF(pairs); i++)
-                for (size_t k = 0; pairs[i][1] && k < 2; k++) {
-                        details[n] = strdup(pairs[i][k]);
-                        if (!details[n++])
-                                return -ENOMEM;
-                }
+                if (pairs[i][1] && strv_extend_all(&details, pairs[i][0], pairs[i][1]) < 0)
+                        return -ENOMEM;
 
         *ret = TAKE_PTR(details);
         return 0;

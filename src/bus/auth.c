@@ -255,8 +255,8 @@ static Load load_measure(const Front *front, uid_t uid) {
         auth_refuse(m, MONOSHIM_ERROR("ResourceExhausted"), \
                     format "; " setting "=%u in monoshimd.conf(5) allows no more", __VA_ARGS__, (unsigned) (value))
 
-/* 0 when there is room for it, else what a filter returns. The call must not count yet. As long as it waits, so do the
- * descriptors that were passed with it. */
+/* 0 when there is room for it, else what a filter returns. The call must not count yet. As long as it waits, so do
+ * the descriptors that were passed with it. */
 static int sender_check_room(const Sender *sender, AuthAction action, sd_bus_message *m, size_t size) {
         const Limits *limits = sender->connection->front->registry->services->limits;
         char text[SIZE_TEXT_MAX];
@@ -313,6 +313,14 @@ static AuthAction sender_action(const Sender *sender, sd_bus_message *m) {
         return auth_action_of_call(m);
 }
 
+static void waiting_join(Waiting *w) {
+        Sender *sender = w->sender;
+
+        DL_APPEND(sender->queues[w->action], w);
+        sender->n_waiting++;
+        sender->waiting_size += w->size;
+}
+
 static int sender_let_wait(Sender *sender, AuthAction action, sd_bus_message *m) {
         size_t size = auth_call_size(m);
         Waiting *w;
@@ -327,15 +335,14 @@ static int sender_let_wait(Sender *sender, AuthAction action, sd_bus_message *m)
                 return -ENOMEM;
 
         *w = (Waiting) { .sender = sender, .action = action, .size = size, .message = sd_bus_message_ref(m) };
-        DL_APPEND(sender->queues[action], w);
-        sender->n_waiting++;
-        sender->waiting_size += size;
+        waiting_join(w);
         return 1;
 }
 
 /* From now on each action has a queue of its own. */
 static void sender_sort(Sender *sender) {
         Waiting *w, *next, *old = sender->queues[AUTH_FREE];
+        int r;
 
         sender->queues[AUTH_FREE] = NULL;
         sender->n_waiting = 0;
@@ -343,7 +350,13 @@ static void sender_sort(Sender *sender) {
 
         DL_FOREACH_SAFE(old, w, next) {
                 DL_DELETE(old, w);
-                if (sender_let_wait(sender, sender_action(sender, w->message), w->message) < 0)
+                w->action = sender_action(sender, w->message);
+                r = sender_check_room(sender, w->action, w->message, w->size);
+                if (r == 0) {
+                        waiting_join(w);
+                        continue;
+                }
+                if (r < 0)
                         (void) auth_refuse_memory(w->message);
                 (void) sd_bus_message_unref(w->message);
                 free(w);
@@ -485,7 +498,7 @@ static Waiting *sender_find_passed(const Sender *sender, const sd_bus_message *m
 }
 
 bool auth_has_let_in(const Connection *c, sd_bus_message *m) {
-        const Sender *sender = c->senders ? sender_find(c, c->is_peer ? "" : sd_bus_message_get_sender(m)) : NULL;
+        const Sender *sender = sender_find(c, "");
 
         return sender && sender_find_passed(sender, m);
 }
@@ -508,8 +521,7 @@ static int sender_on_call(Sender *sender, sd_bus_message *m) {
         if (sender->connection->is_peer && (action == AUTH_MANAGE || action == AUTH_CREATE))
                 return auth_refuse(
                         m, SD_BUS_ERROR_ACCESS_DENIED,
-                        "on this socket only root may do it; over a message bus, polkit would be asked for "
-                        "%s.",
+                        "on this socket only root may do it; over a message bus, polkit would be asked for %s.",
                         auth_action_to_string(action));
 
         r = sender_let_wait(sender, action, m);
@@ -577,13 +589,13 @@ void auth_detach(Connection *c) {
         for (Connection *peer = c->front->connections; peer; peer = peer->next)
                 if (peer->is_peer)
                         SENDER_FOREACH(s, peer)
-        sender_refuse_all(s, false, SD_BUS_ERROR_ACCESS_DENIED,
-                          "polkit cannot be asked any more: the message bus has gone.");
+                                sender_refuse_all(s, false, SD_BUS_ERROR_ACCESS_DENIED,
+                                                  "polkit cannot be asked any more: the message bus has gone.");
 }
 
 void auth_abandon(Connection *c) {
         SENDER_FOREACH(s, c)
-        sender_refuse_all(s, true, MONOSHIM_ERROR("Unavailable"), "monoshimd is stopping");
+                sender_refuse_all(s, true, MONOSHIM_ERROR("Unavailable"), "monoshimd is stopping");
 }
 
 Client *auth_get_client(Connection *c, sd_bus_message *m) {
@@ -622,8 +634,8 @@ void auth_identify_peer(Connection *c, int fd, pid_t pid) {
 
 bool auth_is_quiet(const Connection *c) {
         SENDER_FOREACH(s, c)
-        if (!s->is_known || s->n_waiting > 0)
-                return false;
+                if (!s->is_known || s->n_waiting > 0)
+                        return false;
         if (c->is_peer)
                 return true;
 
@@ -639,7 +651,7 @@ void auth_write_handoff(Connection *c, JsonWriter *w) {
         json_put_bool(w, "watches_senders", c->senders_watch);
         json_write_key(w, "senders");
         json_open_array(w);
-        for (const Sender *sender = c->senders; sender; sender = sender->by_name.next) {
+        SENDER_FOREACH(sender, c) {
                 json_open_object(w);
                 json_put_string(w, "name", sender->name);
                 json_put_uint64(w, "uid", sender->uid);
@@ -657,7 +669,12 @@ int auth_take_handoff(Connection *c, Json tree, bool *ret_has_asked) {
         if (r < 0)
                 return r;
 
-        for (size_t i = 0; watches && i < json_length(senders); i++) {
+        if (!watches) {
+                *ret_has_asked = false;
+                return 0;
+        }
+
+        for (size_t i = 0; i < json_length(senders); i++) {
                 Json v = json_element(senders, i);
                 const char *name;
                 Sender *sender;
@@ -675,12 +692,10 @@ int auth_take_handoff(Connection *c, Json tree, bool *ret_has_asked) {
                 sender->uid = (uid_t) uid;
         }
 
-        if (watches) {
-                r = senders_watch(c);
-                if (r < 0)
-                        return r;
-        }
+        r = senders_watch(c);
+        if (r < 0)
+                return r;
 
-        *ret_has_asked = watches;
+        *ret_has_asked = true;
         return 0;
 }

@@ -22,6 +22,7 @@
 
 /* Puts itself before all our objects on the connection's bus. */
 int auth_attach(Connection *c);
+
 /* We are about to end: answers all calls that wait with Unavailable. */
 void auth_abandon(Connection *c);
 
@@ -29,7 +30,7 @@ void auth_abandon(Connection *c);
  * there are refused. */
 void auth_detach(Connection *c);
 
-/* Is this a call that has been let in and comes by for the second time? No other filter may answer it then. */
+/* Is this a call of a peer that has been let in and comes by for the second time? No other filter may answer it then. */
 bool auth_has_let_in(const Connection *c, sd_bus_message *m);
 
 /* The client that sent the message, which must have passed. */

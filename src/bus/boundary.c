@@ -44,7 +44,11 @@ static const Mark mark = {
         .serial = 1,
         .fields_size = sizeof(Mark) - offsetof(Mark, path),
         .path = { .code = 1, .signature_size = 1, .signature = "o", .size = 1, .value = "/" },
-        .member = { .code = 3, .signature_size = 1, .signature = "s", .size = strlen(MARK_MEMBER), .value = MARK_MEMBER },
+        .member = { .code = 3,
+                    .signature_size = 1,
+                    .signature = "s",
+                    .size = strlen(MARK_MEMBER),
+                    .value = MARK_MEMBER },
 };
 
 /* ---- in the copy ---- */
@@ -91,8 +95,8 @@ static Finding copy_look(sd_bus *bus) {
         if (fd < 0)
                 return (Finding) {};
 
-        /* From here on the copy's bus talks to nobody but us. The original's descriptor makes room for one of the two,
-         * should there be no others left. */
+        /* From here on the copy's bus talks to nobody but us. The original's descriptor makes room for one of the
+         * two, should there be no others left. */
         (void) close(fd);
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                 return (Finding) {};

@@ -5,8 +5,8 @@
  *
  * sd-bus does not tell, and nothing that could be tried on the connection would leave it as it was. So it is tried on
  * a copy: a short-lived copy of this process, in which every connection is plugged into a socket pair and is sent a
- * message that we know. Where that comes out as the next message, the stream stood between two; where it is swallowed,
- * it was taken for the rest of another. The copy ends, and nothing has happened to the original. */
+ * message that we know. Where that comes out as the next message, the stream stood between two; where it is
+ * swallowed, it was taken for the rest of another. The copy ends, and nothing has happened to the original. */
 
 #include "util/macro.h"
 

@@ -27,7 +27,8 @@ Call *call_new(Connection *c, sd_bus_message *m, bool is_operation, Failure *fai
         Call *call;
 
         /* One that comes in again was there when a limit was lowered. */
-        if (!c->is_replaying && client_check_room(client, c->front->registry->services->limits, is_operation, failure) < 0)
+        if (!c->is_replaying &&
+            client_check_room(client, c->front->registry->services->limits, is_operation, failure) < 0)
                 return NULL;
 
         call = malloc(sizeof(*call));
@@ -36,7 +37,9 @@ Call *call_new(Connection *c, sd_bus_message *m, bool is_operation, Failure *fai
                 return NULL;
         }
 
-        *call = (Call) { .connection = c, .message = sd_bus_message_ref(m), .client = client, .is_operation = is_operation };
+        *call = (Call) {
+                .connection = c, .message = sd_bus_message_ref(m), .client = client, .is_operation = is_operation
+        };
         DL_APPEND(c->calls, call);
         client->n_calls++;
         client->n_operations += is_operation;
@@ -65,8 +68,8 @@ Call *call_free(Call *call) {
         return mfree(call);
 }
 
-/* The client may have gone this very moment: that is no failure of ours. Any other client would wait for ever: so it is
- * tried once more, in few words, and a peer that cannot be told even that sees its connection closed. */
+/* The client may have gone this very moment: that is no failure of ours. Any other client would wait for ever: so it
+ * is tried once more, in few words, and a peer that cannot be told even that sees its connection closed. */
 static void call_on_sent(Call *call, int r) {
         if (r >= 0 || r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE)
                 return;
@@ -115,9 +118,9 @@ void call_reply_message(Call *call, sd_bus_message *reply) {
 
 void call_reply_failure(Call *call, const Failure *failure) {
         if (call->message) {
-                call_on_sent(call, sd_bus_reply_method_errorf(call->message,
-                                                              failure_kind_to_error_name(failure->kind), "%s",
-                                                              failure_message(failure)));
+                call_on_sent(call,
+                             sd_bus_reply_method_errorf(call->message, failure_kind_to_error_name(failure->kind),
+                                                        "%s", failure_message(failure)));
                 call->message = sd_bus_message_unref(call->message);
         }
 

@@ -46,6 +46,7 @@ struct Connection {
         sd_event_source *gone;      /* set once it is to be freed */
         bool is_at_boundary;        /* held: known to stand between two messages */
         bool is_half_read;          /* held: known to stand in the middle of one */
+        uint32_t serial;            /* held: of the last message that was sent, when it was looked where it stands */
         uint64_t hold_deadline;     /* held: until when it must be ready, of CLOCK_MONOTONIC */
         struct Replay *replays;     /* calls from before a re-execution that are to come in again */
         bool is_replaying;          /* the call that is dispatched now is one of them */

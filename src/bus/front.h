@@ -9,7 +9,7 @@
 typedef struct FrontSettings {
         const char *bus;         /* "system", "user", "none", or a D-Bus address */
         const char *listen_path; /* of our own socket, or NULL */
-        int listen_fd;           /* one that listens already, which counts instead; front_start() takes it; negative for none */
+        int listen_fd; /* one that listens already, which counts instead; front_start() takes it; negative for none */
 } FrontSettings;
 
 struct Front {

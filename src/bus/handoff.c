@@ -3,16 +3,13 @@
 
 #include "bus/handoff.h"
 #include "bus/auth.h"
-#include "bus/boundary.h"
 #include "bus/call.h"
 #include "bus/peer.h"
 #include "bus/transplant.h"
 #include "util/log.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <utlist.h>
@@ -61,7 +58,7 @@ static int write_bus_name(const Connection *c, JsonWriter *w) {
         return 0;
 }
 
-static int write_connection(Connection *c, const BusProbe *probe, JsonWriter *w) {
+static int write_connection(Connection *c, JsonWriter *w) {
         char text[SD_ID128_STRING_MAX];
         int fd, r, can_pass_fds;
         sd_id128_t id;
@@ -80,7 +77,7 @@ static int write_connection(Connection *c, const BusProbe *probe, JsonWriter *w)
         json_open_object(w);
         json_put_string(w, "kind", c->is_peer ? "peer" : "bus");
         json_put_uint64(w, "fd", (uint64_t) fd);
-        json_put_uint64(w, "serial", probe->serial);
+        json_put_uint64(w, "serial", c->serial);
         json_put_bool(w, "can_pass_fds", can_pass_fds > 0);
         json_put_string(w, "id", sd_id128_to_string(id, text));
         if (c->is_peer) {
@@ -101,31 +98,19 @@ static int write_connection(Connection *c, const BusProbe *probe, JsonWriter *w)
 
 /* The last look, from which nothing happens any more until the execution. */
 static int write_connections(Front *f, JsonWriter *w) {
-        _cleanup_(freep) BusProbe *probes = NULL;
-        size_t n = 0;
         int r;
 
-        for (const Connection *c = f->connections; c; c = c->next)
-                n++;
-        probes = calloc(n + 1, sizeof(*probes));
-        if (!probes)
-                return -ENOMEM;
-
-        n = 0;
-        for (const Connection *c = f->connections; c; c = c->next)
-                probes[n++].bus = c->bus;
-        r = bus_probe(probes, n);
+        r = front_probe(f, true);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < n; i++)
-                if (!probes[i].at_boundary)
+        for (const Connection *c = f->connections; c; c = c->next)
+                if (!c->is_at_boundary)
                         return -EAGAIN;
 
-        n = 0;
         json_write_key(w, "connections");
         json_open_array(w);
         for (Connection *c = f->connections; c; c = c->next) {
-                r = write_connection(c, &probes[n++], w);
+                r = write_connection(c, w);
                 if (r < 0)
                         return r;
         }
@@ -255,8 +240,7 @@ static int replay_wait(Connection *c, Json tree) {
                 return -EINVAL;
 
         if ((r = sd_bus_message_new_method_call(c->bus, &m, BUS_NAME, path, PROCESS_INTERFACE, "Wait")) < 0 ||
-            (sender && (r = sd_bus_message_set_sender(m, sender)) < 0) ||
-            (r = sd_bus_message_seal(m, serial, 0)) < 0)
+            (sender && (r = sd_bus_message_set_sender(m, sender)) < 0) || (r = sd_bus_message_seal(m, serial, 0)) < 0)
                 return r;
 
         replay = malloc(sizeof(*replay));
@@ -286,21 +270,23 @@ static void replay_waits(Connection *c, Json tree) {
         }
 }
 
-bool handoff_is_replay(Connection *c, sd_bus_message *m) {
-        Replay *replay = c->replays;
-
-        if (!replay || replay->message != m)
-                return false;
-
+static void replay_free(Connection *c, Replay *replay) {
         DL_DELETE(c->replays, replay);
         (void) sd_bus_message_unref(replay->message);
         free(replay);
+}
+
+bool handoff_is_replay(Connection *c, sd_bus_message *m) {
+        if (!c->replays || c->replays->message != m)
+                return false;
+
+        replay_free(c, c->replays);
         return true;
 }
 
 void handoff_forget_replays(Connection *c) {
         while (c->replays)
-                (void) handoff_is_replay(c, c->replays->message);
+                replay_free(c, c->replays);
 }
 
 static int connection_take(Front *f, Json tree, int fd, Connection **ret) {

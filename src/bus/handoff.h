@@ -21,6 +21,10 @@ void front_hold(Front *f);
  * nothing waits to be written. It can change any time while the loop goes on. */
 bool front_is_quiet(Front *f);
 
+/* Finds out where those stand of whom it is not known, or, 'again', all of them: Connection::is_at_boundary,
+ * is_half_read and serial. */
+int front_probe(Front *f, bool again);
+
 /* Goes on as before: it was not to be, or the execution has failed. */
 void front_release(Front *f);
 
@@ -29,9 +33,9 @@ void front_release(Front *f);
 int front_write_handoff(Front *f, JsonWriter *w);
 
 /* In the new program, after the containers are back and before front_start(), which then opens only what has not been
- * taken over: makes connections out of what the other wrote, and signals to each what has happened since. Front::untold
- * must be the last event that the log had before anything was restored, Front::ready not be set yet. A connection of which it cannot be done is
- * closed, with a warning. -errno if nothing at all could be taken over. */
+ * taken over: makes connections out of what the other wrote, and signals to each what has happened since.
+ * Front::untold must be the last event that the log had before anything was restored, Front::ready not be set yet. A
+ * connection of which it cannot be done is closed, with a warning. -errno if nothing at all could be taken over. */
 int front_take_handoff(Front *f, Json tree);
 
 /* Is this a call that was let in before the re-execution already? Says so once for each. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Holding connections still, each between two messages.
  *
- * sd-bus reads one message and never into the next one, so whatever has not been read by the time that it is left alone
- * waits in the socket. It is left alone as soon as it can be; only one that is being authenticated, has half a message,
- * has something to write, or waits for an answer of the message bus gets turns. A turn may bring in a new call: then
- * that is carried out like any other. */
+ * sd-bus reads one message and never into the next one, so whatever has not been read by the time that it is left
+ * alone waits in the socket. It is left alone as soon as it can be; only one that is being authenticated, has half a
+ * message, has something to write, or waits for an answer of the message bus gets turns. A turn may bring in a new
+ * call: then that is carried out like any other. */
 
 #include "bus/auth.h"
 #include "bus/boundary.h"
@@ -77,36 +77,37 @@ static void connection_take_turn(Connection *c, uint64_t now) {
         }
 }
 
-static size_t front_count_connections(const Front *f) {
-        size_t n = 0;
-
-        for (const Connection *c = f->connections; c; c = c->next)
-                n++;
-        return n;
+static bool connection_is_probed(const Connection *c, bool again) {
+        return !c->gone && (again || !c->is_at_boundary);
 }
 
-/* Finds out where those stand of whom it is not known. */
-static int front_probe(Front *f) {
+int front_probe(Front *f, bool again) {
         _cleanup_(freep) BusProbe *probes = NULL;
+        const BusProbe *next;
         size_t n = 0;
         int r;
 
-        probes = calloc(front_count_connections(f) + 1, sizeof(*probes));
+        for (const Connection *c = f->connections; c; c = c->next)
+                n += connection_is_probed(c, again);
+        probes = calloc(n + 1, sizeof(*probes));
         if (!probes)
                 return -ENOMEM;
 
-        for (Connection *c = f->connections; c; c = c->next)
-                if (!c->gone && !c->is_at_boundary)
+        n = 0;
+        for (const Connection *c = f->connections; c; c = c->next)
+                if (connection_is_probed(c, again))
                         probes[n++].bus = c->bus;
         r = bus_probe(probes, n);
         if (r < 0)
                 return r;
 
-        n = 0;
+        next = probes;
         for (Connection *c = f->connections; c; c = c->next)
-                if (!c->gone && !c->is_at_boundary) {
-                        c->is_at_boundary = probes[n++].at_boundary;
-                        c->is_half_read = !c->is_at_boundary;
+                if (connection_is_probed(c, again)) {
+                        c->is_at_boundary = next->at_boundary;
+                        c->is_half_read = !next->at_boundary;
+                        c->serial = next->serial;
+                        next++;
                 }
         return 0;
 }
@@ -129,7 +130,7 @@ static int front_on_hold(sd_event_source *source, uint64_t usec, void *userdata)
 
         /* As long as anything moves it would have to be asked again anyway. */
         if (!busy && unknown) {
-                r = front_probe(f);
+                r = front_probe(f, false);
                 if (r < 0)
                         log_warning_errno(r, "Failed to see whether messages are half read, trying again: %m");
         }

@@ -8,6 +8,7 @@
 #include "bus/peer.h"
 #include "bus/auth.h"
 #include "bus/error.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
 
@@ -465,16 +466,16 @@ static int remove_stale_socket(const struct sockaddr_un *address) {
 int peer_listen_fd(Front *f, int fd, const char *path) {
         _cleanup_(sd_event_source_disable_unrefp) sd_event_source *source = NULL;
         _cleanup_(freep) char *copy = NULL;
-        int listening = 0, flags, r;
+        int listening = 0, r;
         socklen_t size = sizeof(listening);
 
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening)
                 return log_error_errno(EINVAL, "Descriptor %d is no socket that listens: %m", fd);
 
         /* We take several from it at once, and one may have gone again meanwhile: it must never be waited for. */
-        flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-                return log_error_errno(errno, "Failed to set up the socket that clients connect to: %m");
+        r = file_set_blocking(fd, false);
+        if (r < 0)
+                return log_error_errno(r, "Failed to set up the socket that clients connect to: %m");
 
         if (path) {
                 copy = strdup(path);

@@ -5,11 +5,10 @@
 
 #include "bus/front.h"
 
-
 /* Listens on 'path' (mode 0600), where a socket that nobody answers on may be left over. -errno, logged. */
 int peer_listen(Front *f, const char *path);
-/* Likewise, on a socket that listens already. 'path' is what to unlink in the end; NULL for a socket that is another's
- * (systemd's), which outlives us. On success the descriptor is ours. -errno, logged. */
+/* Likewise, on a socket that listens already. 'path' is what to unlink in the end; NULL for a socket that is
+ * another's (systemd's), which outlives us. On success the descriptor is ours. -errno, logged. */
 int peer_listen_fd(Front *f, int fd, const char *path);
 
 void peer_unlisten(Front *f);

@@ -73,6 +73,19 @@ static int bus_take_answer(sd_bus *bus, uint32_t serial, const char *text) {
         return sd_bus_enqueue_for_read(bus, answer);
 }
 
+static int bus_make_ready(sd_bus *bus, int far) {
+        int r = 0;
+
+        for (unsigned i = 0; i < STEPS_MAX && r >= 0; i++) {
+                if (sd_bus_is_ready(bus) > 0)
+                        return 0;
+                r = sd_bus_process(bus, NULL);
+                far_drain(far);
+        }
+
+        return r < 0 ? r : -EPROTO;
+}
+
 /* ---- the other side of a server ---- */
 
 static int peer_authenticate(sd_bus *bus, int far, bool can_pass_fds) {
@@ -89,14 +102,7 @@ static int peer_authenticate(sd_bus *bus, int far, bool can_pass_fds) {
                                can_pass_fds ? "NEGOTIATE_UNIX_FD\r\n" : "");
 
         r = far_write(far, text, n);
-        for (unsigned i = 0; i < STEPS_MAX && r >= 0; i++) {
-                if (sd_bus_is_ready(bus) > 0)
-                        return 0;
-                r = sd_bus_process(bus, NULL);
-                far_drain(far);
-        }
-
-        return r < 0 ? r : -EPROTO;
+        return r < 0 ? r : bus_make_ready(bus, far);
 }
 
 /* ---- the message bus ---- */
@@ -156,14 +162,7 @@ static int broker_say_hello(const Transplant *t, sd_bus *bus, int far) {
         int r;
 
         r = bus_take_answer(bus, 1, t->unique_name); /* a client's Hello is always its first call */
-        for (unsigned i = 0; i < STEPS_MAX && r >= 0; i++) {
-                if (sd_bus_is_ready(bus) > 0)
-                        return 0;
-                r = sd_bus_process(bus, NULL);
-                far_drain(far);
-        }
-
-        return r < 0 ? r : -EPROTO;
+        return r < 0 ? r : bus_make_ready(bus, far);
 }
 
 /* ---- both ---- */

@@ -3,10 +3,10 @@
 
 /* Making an sd_bus out of a connection that stands already.
  *
- * sd-bus can only begin a connection. So it is let begin one, on a socket pair whose other end we hold, with us in the
- * part of the other side: authentication, and on a message bus Hello, which gets the name that the connection has had
- * all the time. Then the real socket takes the place of the pair. Nothing of this is ever sent to anybody, and nothing
- * remains of it afterwards. */
+ * sd-bus can only begin a connection. So it is let begin one, on a socket pair whose other end we hold, with us in
+ * the part of the other side: authentication, and on a message bus Hello, which gets the name that the connection has
+ * had all the time. Then the real socket takes the place of the pair. Nothing of this is ever sent to anybody, and
+ * nothing remains of it afterwards. */
 
 #include "util/macro.h"
 
@@ -21,8 +21,8 @@ typedef struct Transplant {
         const char *unique_name; /* on a message bus */
 } Transplant;
 
-/* Makes a running bus, on one end of a pair; ret_far gets the other one, which takes what is sent meanwhile. It goes on
- * with the serial numbers where the connection was. -EPROTO if sd-bus does not behave as expected; -errno. */
+/* Makes a running bus, on one end of a pair; ret_far gets the other one, which takes what is sent meanwhile. It goes
+ * on with the serial numbers where the connection was. -EPROTO if sd-bus does not behave as expected; -errno. */
 int transplant_begin(const Transplant *t, sd_bus **ret, int *ret_far);
 
 /* Answers, in place of the message bus and with nothing, the call that was sent last. */
