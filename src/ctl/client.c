@@ -62,10 +62,15 @@ static int bus_open_default(sd_bus **ret) {
         return sd_bus_open_system_with_description(ret, "monoshim");
 }
 
+/* Is there somebody whom polkit could ask for a password? */
+static bool settings_may_ask(const Settings *settings) {
+        return !settings->no_ask_password && agent_may_ask();
+}
+
 static int bus_open(const Settings *settings, sd_bus **ret) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(freep) char *address = NULL;
-        const bool may_ask = !settings->no_ask_password && agent_may_ask();
+        const bool may_ask = settings_may_ask(settings);
         const char *given = settings->address, *name;
         int r;
 
@@ -79,8 +84,7 @@ static int bus_open(const Settings *settings, sd_bus **ret) {
         if (r < 0)
                 return r;
 
-        /* polkit may ask somebody for a password, if there is somebody; who then takes his time. monoshimd knows how long
-         * that may be. */
+        /* Who is asked for a password takes his time; monoshimd knows how long that may be. */
         r = sd_bus_set_allow_interactive_authorization(bus, may_ask);
         if (r >= 0 && may_ask && geteuid() != 0)
                 r = sd_bus_set_method_call_timeout(bus, UINT64_MAX);
@@ -113,7 +117,7 @@ int client_new(const Settings *settings, Client **ret) {
         if (r < 0)
                 return report_call(r, NULL, _("Cannot connect to monoshimd"));
 
-        if (!settings->no_ask_password && agent_may_ask())
+        if (settings_may_ask(settings))
                 agent_start();
 
         *ret = TAKE_PTR(c);

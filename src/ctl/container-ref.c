@@ -9,6 +9,8 @@
 #include "ctl/report.h"
 #include "util/text.h"
 
+#include <assert.h>
+
 static int ref_check(const ContainerRef *ref, char **reterr_reason) {
         int r;
 
@@ -119,4 +121,48 @@ void container_refs_done(ContainerRefs *refs) {
                 container_ref_done(refs->items + i);
         refs->items = mfree(refs->items);
         refs->n_items = 0;
+}
+
+/* Room for more is made whenever their number is one less than a power of two. */
+static int refs_add(ContainerRefs *refs, const char *ns, const char *id, const char *path) {
+        ContainerRef *items, ref;
+
+        if ((refs->n_items & (refs->n_items + 1)) == 0) {
+                items = reallocarray(refs->items, refs->n_items * 2 + 2, sizeof(*items));
+                if (!items)
+                        return -ENOMEM;
+                refs->items = items;
+        }
+
+        ref = (ContainerRef) { .ns = strdup(ns), .id = strdup(id), .path = strdup(path) };
+        if (!ref.ns || !ref.id || !ref.path) {
+                container_ref_done(&ref);
+                return -ENOMEM;
+        }
+        refs->items[refs->n_items++] = ref;
+        return 0;
+}
+
+int container_refs_list(ContainerRefs *refs, Client *c, const char *ns, sd_bus_error *reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *its_ns, *id, *status, *path;
+        int r;
+
+        assert(refs->n_items == 0);
+
+        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "ListContainers", CLIENT_DEFAULT_TIMEOUT, reterr, &reply,
+                        NULL);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(sssuo)");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_read(reply, "(sssuo)", &its_ns, &id, &status, NULL, &path)) > 0) {
+                if (streq(status, "stopped") || (ns && !streq(its_ns, ns)))
+                        continue;
+                r = refs_add(refs, its_ns, id, path);
+                if (r < 0)
+                        return r;
+        }
+        return r;
 }

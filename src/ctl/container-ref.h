@@ -3,6 +3,7 @@
 
 /* Containers as they are named on the command line. */
 
+#include "ctl/client.h"
 #include "ctl/settings.h"
 
 typedef struct ContainerRef {
@@ -32,3 +33,6 @@ void container_refs_done(ContainerRefs *refs);
 
 /* Turns the containers into their processes of that id; NULL leaves them alone. 0 or negative, reported. */
 int container_refs_select(ContainerRefs *refs, const char *exec_id);
+
+/* Fills an empty list with those that have not ended, of one namespace, or for NULL of all. 0 or negative, not reported. */
+int container_refs_list(ContainerRefs *refs, Client *c, const char *ns, sd_bus_error *reterr);

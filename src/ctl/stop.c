@@ -10,11 +10,11 @@
 #include "ctl/stop.h"
 
 #include "ctl/i18n.h"
+#include "ctl/json-file.h"
 #include "ctl/report.h"
 #include "ctl/signal-name.h"
 #include "ctl/waiter.h"
 #include "util/file.h"
-#include "util/json.h"
 #include "util/strv.h"
 
 #include <fcntl.h>
@@ -22,7 +22,6 @@
 #include <utlist.h>
 
 #define CHAINS_MAX 32
-#define CONFIG_MAX (16 * 1024 * 1024)
 
 typedef enum StopStep {
         STOP_LOOK,
@@ -50,7 +49,7 @@ struct Stop {
         const StopOptions *options;
         Waiter *waiter;
         StopItem *queue;        /* chains to begin, or to take up again */
-        sd_event_source *again; /* after the connection was lost */
+        sd_event_source *again; /* to go on with the queue: at the beginning, and after the connection was lost */
         unsigned n_chains;      /* calls that are to be answered */
         bool failed;
         size_t n_items;
@@ -99,14 +98,30 @@ static Json stop_read_config(const char *bundle) {
         size_t size;
 
         fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || file_read_beneath(fd, "config.json", CONFIG_MAX, &text, &size) < 0)
+        if (fd < 0 || file_read_beneath(fd, "config.json", JSON_FILE_MAX, &text, &size) < 0)
                 return NULL;
         return json_parse(text, size, &config, NULL) < 0 ? NULL : config;
 }
 
+static int stop_read_labels(sd_bus_message *m, char ***ret) {
+        const char *key, *text;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'v', "a{ss}");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "{ss}");
+        while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &text)) > 0)
+                r = strv_extend_all(ret, key, text);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        return r;
+}
+
 /* The answer of GetAll. */
 static int stop_read_properties(sd_bus_message *m, char ***ret_labels, char **ret_bundle) {
-        const char *name, *text, *key;
+        const char *name, *text;
         int r;
 
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
@@ -116,18 +131,9 @@ static int stop_read_properties(sd_bus_message *m, char ***ret_labels, char **re
                         r = sd_bus_message_read(m, "v", "s", &text);
                         if (r >= 0 && !(*ret_bundle = strdup(text)))
                                 r = -ENOMEM;
-                } else if (r >= 0 && streq(name, "Labels")) {
-                        r = sd_bus_message_enter_container(m, 'v', "a{ss}");
-                        if (r >= 0)
-                                r = sd_bus_message_enter_container(m, 'a', "{ss}");
-                        while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &text)) > 0)
-                                if ((r = strv_extend(ret_labels, key)) >= 0)
-                                        r = strv_extend(ret_labels, text);
-                        if (r >= 0)
-                                r = sd_bus_message_exit_container(m);
-                        if (r >= 0)
-                                r = sd_bus_message_exit_container(m);
-                } else if (r >= 0)
+                } else if (r >= 0 && streq(name, "Labels"))
+                        r = stop_read_labels(m, ret_labels);
+                else if (r >= 0)
                         r = sd_bus_message_skip(m, "v");
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);

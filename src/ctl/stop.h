@@ -5,6 +5,7 @@
 
 #include "ctl/client.h"
 #include "ctl/container-ref.h"
+#include "util/json.h"
 
 typedef struct StopOptions {
         int signal;            /* 0: the one that each container asks for */
@@ -19,5 +20,4 @@ int stop_containers(Client *c, const ContainerRefs *refs, const StopOptions *o);
 /* What a container wants to be asked with: what is in 'labels' (an array of names and values in turn, ending in NULL,
  * or NULL), else in the annotations of its config.json ('config', or NULL), else SIGTERM. One that is no signal
  * counts as SIGTERM, and *ret_bad (it belongs to labels or config) says what it was; it is NULL otherwise. */
-struct yajl_val_s;
-int stop_signal_of(char *const *labels, struct yajl_val_s *config, const char **ret_bad);
+int stop_signal_of(char *const *labels, Json config, const char **ret_bad);

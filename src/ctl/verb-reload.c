@@ -5,6 +5,7 @@
 #include "ctl/client.h"
 #include "ctl/i18n.h"
 #include "ctl/report.h"
+#include "ctl/verb-arguments.h"
 #include "ctl/verb.h"
 
 static const char usage[] = N_("Usage: monoshim reload\n"
@@ -12,15 +13,12 @@ static const char usage[] = N_("Usage: monoshim reload\n"
                                "Have monoshimd read its configuration again.\n");
 
 int verb_reload(int argc, char *argv[], Settings *s) {
-        static const struct option options[] = { COMMON_LONG_OPTIONS, {} };
+        const VerbSyntax syntax = { .letters = COMMON_SHORT_OPTIONS, .options = common_options, .usage = _(usage) };
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(client_freep) Client *c = NULL;
         int r;
 
-        r = settings_getopt(s, argc, argv, COMMON_SHORT_OPTIONS, options, _(usage));
-        if (r < 0)
-                return r;
-        r = settings_check_arguments(argc, argv, 0, 0);
+        r = verb_parse(argc, argv, s, &syntax, NULL);
         if (r < 0)
                 return r;
 

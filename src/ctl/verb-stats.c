@@ -102,47 +102,6 @@ static void look_done(Look *look) {
 
 /* -- looking -- */
 
-static int refs_add(ContainerRefs *refs, const char *ns, const char *id, const char *path) {
-        ContainerRef *items, ref = {};
-
-        items = reallocarray(refs->items, refs->n_items + 1, sizeof(*items));
-        if (!items)
-                return -ENOMEM;
-        refs->items = items;
-
-        ref.ns = strdup(ns);
-        ref.id = strdup(id);
-        ref.path = strdup(path);
-        if (!ref.ns || !ref.id || !ref.path) {
-                container_ref_done(&ref);
-                return -ENOMEM;
-        }
-        refs->items[refs->n_items++] = ref;
-        return 0;
-}
-
-static int running_list(const Stats *s, ContainerRefs *refs, sd_bus_error *error) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        const char *ns, *id, *status, *path;
-        int r;
-
-        r = client_call(s->client, MONOSHIM_PATH, MONOSHIM_MANAGER, "ListContainers", CLIENT_DEFAULT_TIMEOUT, error,
-                        &reply, NULL);
-        if (r >= 0)
-                r = sd_bus_message_enter_container(reply, 'a', "(sssuo)");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_read(reply, "(sssuo)", &ns, &id, &status, NULL, &path)) > 0) {
-                if (streq(status, "stopped") || !(s->all || streq(ns, s->client->settings->ns)))
-                        continue;
-                r = refs_add(refs, ns, id, path);
-                if (r < 0)
-                        return r;
-        }
-        return r;
-}
-
 static int figures_read(sd_bus_message *reply, StatsRow *row) {
         const char *name;
         int r;
@@ -220,7 +179,7 @@ static int stats_look_once(Stats *s, bool first, sd_bus_error *error) {
 
         look_done(look);
         if (refs->n_items == 0) {
-                r = running_list(s, &look->refs, error);
+                r = container_refs_list(&look->refs, s->client, s->all ? NULL : s->client->settings->ns, error);
                 if (r < 0)
                         return r;
                 refs = &look->refs;

@@ -57,45 +57,6 @@ static int stop_take(void *userdata, const char *verb, int c) {
         }
 }
 
-/* Room for another one is made whenever their number is one less than a power of two. */
-static int refs_add(ContainerRefs *refs, const Settings *s, const char *ns, const char *id) {
-        _cleanup_(freep) char *name = strdup_printf("%s/%s", ns, id), *reason = NULL;
-        ContainerRef *items;
-        int r;
-
-        if (!name)
-                return -ENOMEM;
-        if ((refs->n_items & (refs->n_items + 1)) == 0) {
-                items = reallocarray(refs->items, refs->n_items * 2 + 2, sizeof(*items));
-                if (!items)
-                        return -ENOMEM;
-                refs->items = items;
-        }
-
-        r = container_ref_parse(refs->items + refs->n_items, s, name, &reason);
-        if (r < 0)
-                return r;
-        refs->n_items++;
-        return 0;
-}
-
-/* Those that have not ended, of one namespace, or for NULL of all. */
-static int stop_list(Client *c, const Settings *s, const char *ns, ContainerRefs *refs) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        const char *its_ns, *id, *status;
-        int r;
-
-        r = client_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "ListContainers", CLIENT_DEFAULT_TIMEOUT, &error, &reply,
-                        NULL);
-        if (r >= 0)
-                r = sd_bus_message_enter_container(reply, 'a', "(sssuo)");
-        while (r >= 0 && (r = sd_bus_message_read(reply, "(sssuo)", &its_ns, &id, &status, NULL, NULL)) > 0)
-                if ((!ns || streq(its_ns, ns)) && !streq(status, "stopped"))
-                        r = refs_add(refs, s, its_ns, id);
-        return r < 0 ? report_call(r, &error, _("Cannot list the containers")) : 0;
-}
-
 int verb_stop(int argc, char *argv[], Settings *s) {
         static const struct option options[] = {
                 COMMON_LONG_OPTIONS,
@@ -113,6 +74,7 @@ int verb_stop(int argc, char *argv[], Settings *s) {
                 .max = INT_MAX,
         };
         StopArguments a = { .options.timeout_usec = STOP_TIMEOUT_USEC };
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(container_refs_done) ContainerRefs refs = {};
         _cleanup_(client_freep) Client *c = NULL;
         int r;
@@ -129,9 +91,11 @@ int verb_stop(int argc, char *argv[], Settings *s) {
 
         if (a.all) {
                 a.options.gone_is_fine = true;
-                r = stop_list(c, s, a.all_namespaces ? NULL : s->ns, &refs);
-                if (r < 0)
+                r = container_refs_list(&refs, c, a.all_namespaces ? NULL : s->ns, &error);
+                if (r < 0) {
+                        report_call(r, &error, _("Cannot list the containers"));
                         return VERB_FAILED;
+                }
         }
         r = stop_containers(c, &refs, &a.options);
         return r < 0 || refs.bad ? VERB_FAILED : 0;
