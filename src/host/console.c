@@ -4,6 +4,7 @@
 
 #include "host/console.h"
 #include "util/crash-point.h"
+#include "util/rights.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,9 +18,6 @@
 
 /* A runtime makes one connection. */
 #define N_CONNECTIONS_MAX 8
-
-/* As many as the kernel lets anybody send at once (SCM_MAX_FD): what came is closed, and not just cut off. */
-#define N_DESCRIPTORS_MAX 253
 
 /* Names that may have been left behind by somebody before us. */
 #define N_NAMES_MAX 1000
@@ -101,32 +99,14 @@ void console_done(Console *c) {
 /* The one descriptor of a message; -EPROTO if there is none or more than one, none of which then stays open. */
 static int message_take_fd(struct msghdr *m) {
         _cleanup_(safe_closep) int fd = -EBADF;
-        size_t n_fds = 0;
 
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-                size_t n;
-
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-
-                n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                for (size_t i = 0; i < n; i++) {
-                        safe_close(fd);
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-                }
-                n_fds += n;
-        }
-
-        if (n_fds != 1 || (m->msg_flags & MSG_CTRUNC))
+        if (rights_take(m, &fd, 1) != 1 || (m->msg_flags & MSG_CTRUNC))
                 return -EPROTO;
         return TAKE_FD(fd);
 }
 
 static int connection_receive(int fd) {
-        union {
-                struct cmsghdr align;
-                char buffer[CMSG_SPACE(sizeof(int) * N_DESCRIPTORS_MAX)];
-        } control;
+        RightsBuffer control;
         char name[TERMINAL_NAME_MAX + 1];
         struct iovec iov = { .iov_base = name, .iov_len = sizeof(name) };
         struct msghdr m = {

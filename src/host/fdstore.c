@@ -12,6 +12,7 @@
 #include "util/crash-point.h"
 #include "util/log.h"
 #include "util/notify.h"
+#include "util/rights.h"
 #include "util/text.h"
 
 #include <assert.h>
@@ -24,8 +25,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-/* The kernel takes 253 at most. */
-#define BAG_FDS_MAX 250
+#define BAG_FDS_MAX 250 /* RIGHTS_MAX is more than that */
 #define SERIAL_SIZE (3 * sizeof(uint64_t))
 #define BAG_TEXT_MAX (BAG_FDS_MAX * (FDSTORE_KEY_MAX + 64 + SERIAL_SIZE))
 #define BAGS_MAX 4096
@@ -289,20 +289,11 @@ static int bag_describe(const Bag *bag, int fds[static BAG_FDS_MAX], char **ret,
 }
 
 static int bag_send(const Bag *bag, const char *text, size_t size, const int *fds, size_t n) {
-        char control[CMSG_SPACE(sizeof(int) * BAG_FDS_MAX)] __attribute__((aligned(_Alignof(struct cmsghdr)))) = {};
         struct iovec iov = { .iov_base = (char *) text, .iov_len = size };
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = control,
-                .msg_controllen = CMSG_SPACE(sizeof(int) * n),
-        };
-        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+        RightsBuffer control;
 
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int) * n);
-        memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
+        rights_attach(&m, &control, fds, n);
         return sendmsg(bag->in, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
@@ -424,34 +415,23 @@ static void bag_take_message(FdStore *s, Bag *bag, char *text, int *fds, size_t 
 
 /* A look at the message after the one that was looked at last (SO_PEEK_OFF), with descriptors of our own. */
 static ssize_t bag_peek(const Bag *bag, char *text, size_t size, int fds[static BAG_FDS_MAX], size_t *ret_n) {
-        char control[CMSG_SPACE(sizeof(int) * 253)] __attribute__((aligned(_Alignof(struct cmsghdr))));
         struct iovec iov = { .iov_base = text, .iov_len = size };
+        RightsBuffer control;
         struct msghdr m = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = control.buffer,
+                .msg_controllen = sizeof(control.buffer),
         };
-        size_t n = 0;
+        size_t n;
         ssize_t l;
 
         l = recvmsg(bag->out, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (l < 0)
                 return -errno;
 
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
-                size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                for (size_t i = 0; i < n_fds; i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-                        if (n < BAG_FDS_MAX)
-                                fds[n++] = fd;
-                        else
-                                safe_close(fd);
-                }
-        }
-        *ret_n = n;
+        n = rights_take(&m, fds, BAG_FDS_MAX);
+        *ret_n = n < BAG_FDS_MAX ? n : BAG_FDS_MAX;
         return l;
 }
 

@@ -5,6 +5,7 @@
 #include "host/seccomp-agent.h"
 #include "util/json.h"
 #include "util/log.h"
+#include "util/rights.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,9 +20,6 @@
 
 /* What is read of one connection before others get their turn. */
 #define READS_PER_TURN 8
-
-/* As many as the kernel lets anybody send at once (SCM_MAX_FD): what came is closed, and not just cut off. */
-#define N_RIGHTS_MAX 253
 
 /* Without descriptors or memory for a connection it is left in the queue for so long. */
 #define PAUSE_USEC USEC_PER_SEC
@@ -157,37 +155,15 @@ static int connection_make_room(Connection *c) {
 
 /* Keeps the descriptors of a message; -EMFILE if there are too many, in which case those are closed. */
 static int connection_take_fds(Connection *c, struct msghdr *m) {
-        int r = m->msg_flags & MSG_CTRUNC ? -EMFILE : 0;
+        size_t room = ELEMENTSOF(c->fds) - c->n_fds, n = rights_take(m, c->fds + c->n_fds, room);
 
-        for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
-                size_t n;
-
-                if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-                        continue;
-
-                n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                for (size_t i = 0; i < n; i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(fd));
-                        if (c->n_fds < ELEMENTSOF(c->fds))
-                                c->fds[c->n_fds++] = fd;
-                        else {
-                                safe_close(fd);
-                                r = -EMFILE;
-                        }
-                }
-        }
-
-        return r;
+        c->n_fds += n < room ? n : room;
+        return n > room || (m->msg_flags & MSG_CTRUNC) ? -EMFILE : 0;
 }
 
 /* Returns the number of bytes, 0 at the end, -EAGAIN when there is nothing now. */
 static ssize_t connection_read(Connection *c) {
-        union {
-                struct cmsghdr align;
-                char buffer[CMSG_SPACE(sizeof(int) * N_RIGHTS_MAX)];
-        } control;
+        RightsBuffer control;
         struct msghdr m = { .msg_control = control.buffer,
                             .msg_controllen = sizeof(control.buffer),
                             .msg_iovlen = 1 };

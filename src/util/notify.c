@@ -2,6 +2,7 @@
 /* Telling the service manager. */
 
 #include "util/notify.h"
+#include "util/rights.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,11 +34,11 @@ bool notify_is_wanted(void) {
 }
 
 int notify_send(const char *text, const int fds[], size_t n_fds) {
-        char control[CMSG_SPACE(sizeof(int) * FDS_MAX)] __attribute__((aligned(_Alignof(struct cmsghdr)))) = {};
         struct iovec iov = { .iov_base = (char *) text, .iov_len = strlen(text) };
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
         _cleanup_(safe_closep) int fd = -EBADF;
         struct sockaddr_un address;
+        RightsBuffer control;
         socklen_t size;
         int r;
 
@@ -49,16 +50,7 @@ int notify_send(const char *text, const int fds[], size_t n_fds) {
 
         m.msg_name = &address;
         m.msg_namelen = size;
-        if (n_fds > 0) {
-                struct cmsghdr *c = (struct cmsghdr *) control;
-
-                m.msg_control = control;
-                m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-                memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
-        }
+        rights_attach(&m, &control, fds, n_fds);
 
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
