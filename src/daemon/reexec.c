@@ -14,7 +14,6 @@
 #include "util/log.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -119,7 +118,6 @@ static void reexec_undo_store(Registry *registry) {
 static int reexec_write_handoff(Reexec *x, int *ret_fd) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
         const Services *s = x->p.registry->services;
-        _cleanup_(safe_closep) int fd = -EBADF;
         const char *text;
         size_t size;
         int r;
@@ -144,14 +142,11 @@ static int reexec_write_handoff(Reexec *x, int *ret_fd) {
         if (r < 0)
                 return r;
 
-        fd = memfd_create("handoff", 0); /* to be inherited */
-        if (fd < 0)
-                return -errno;
-        r = file_write_all(fd, text, size);
+        r = file_memfd("handoff", 0, text, size); /* to be inherited */
         if (r < 0)
                 return r;
 
-        *ret_fd = TAKE_FD(fd);
+        *ret_fd = r;
         return 0;
 }
 

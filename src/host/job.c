@@ -100,22 +100,6 @@ static char *output_read(int fd) {
         return text;
 }
 
-static int input_open(const char *text) {
-        _cleanup_(safe_closep) int fd = -EBADF;
-        int r;
-
-        fd = memfd_create("job-input", MFD_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-
-        r = file_write_all(fd, text, strlen(text));
-        if (r < 0)
-                return r;
-        if (lseek(fd, 0, SEEK_SET) < 0)
-                return -errno;
-        return TAKE_FD(fd);
-}
-
 /* --- pool ------------------------------------------------------------------------------------------------------- */
 
 static void job_start(Job *job);
@@ -403,7 +387,7 @@ static int job_copy_stdio(Job *job, const JobParameters *p) {
         }
 
         if (p->input) {
-                job->stdio[0] = input_open(p->input);
+                job->stdio[0] = file_memfd("job-input", MFD_CLOEXEC, p->input, strlen(p->input));
                 if (job->stdio[0] < 0)
                         return job->stdio[0];
         }

@@ -521,17 +521,9 @@ int journal_stream_get_fd(const JournalStream *s) {
 }
 
 int journal_stream_save_rest(const JournalStream *s) {
-        _cleanup_(safe_closep) int fd = -EBADF;
-        int r;
-
         if (!s->buffer)
                 return -ENODATA;
-
-        fd = memfd_create("rest", MFD_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        r = file_write_all(fd, s->buffer, s->size);
-        return r < 0 ? r : TAKE_FD(fd);
+        return file_memfd("rest", MFD_CLOEXEC, s->buffer, s->size);
 }
 
 int journal_stream_load_rest(JournalStream *s, int fd) {

@@ -562,17 +562,9 @@ void pump_get_fds(const Pump *p, int *ret_from, int *ret_to) {
 }
 
 int pump_save_rest(const Pump *p) {
-        _cleanup_(safe_closep) int fd = -EBADF;
-        int r;
-
         if (!p->rest)
                 return -ENODATA;
-
-        fd = memfd_create("rest", MFD_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        r = file_write_all(fd, p->rest + p->rest_offset, p->rest_size - p->rest_offset);
-        return r < 0 ? r : TAKE_FD(fd);
+        return file_memfd("rest", MFD_CLOEXEC, p->rest + p->rest_offset, p->rest_size - p->rest_offset);
 }
 
 int pump_load_rest(Pump *p, int fd) {

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -264,6 +265,22 @@ int file_write_all(int fd, const void *data, size_t size) {
                 size -= (size_t) n;
         }
         return 0;
+}
+
+int file_memfd(const char *name, unsigned flags, const void *data, size_t size) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        int r;
+
+        fd = memfd_create(name, flags);
+        if (fd < 0)
+                return -errno;
+
+        r = file_write_all(fd, data, size);
+        if (r < 0)
+                return r;
+        if (lseek(fd, 0, SEEK_SET) < 0)
+                return -errno;
+        return TAKE_FD(fd);
 }
 
 /* Makes the new file with all that it is to hold. close() is checked too: some file systems notice a full disk only

@@ -28,6 +28,10 @@ int file_read_tail(int fd, size_t max, char **ret, size_t *ret_size, uint64_t *r
 /* Writes all bytes, going on after short writes and EINTR. -errno. */
 int file_write_all(int fd, const void *data, size_t size);
 
+/* A memfd with these bytes, to be read from its beginning; 'flags' are those of memfd_create(). Returns the
+ * descriptor, which the caller closes, or -errno. */
+int file_memfd(const char *name, unsigned flags, const void *data, size_t size);
+
 /* Replaces 'name' (a plain name in 'dir_fd') by these bytes, atomically: a temporary file ".NAME.tmp" in the same
  * directory, then rename. On failure (a full disk, say) nothing has changed and the temporary file is gone. 'sync':
  * fsync the file and the directory, for what must survive a power cut. -errno. */
