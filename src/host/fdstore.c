@@ -1,37 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Descriptors that outlive us, kept in bags.
+/* Descriptors that outlive us, kept in bags: whose they are, which bag they are in, and when they are forgotten.
  *
- * In each bag stands one message, with the descriptors of many keys. To change anything, a new message with all that
- * is to be in the bag is sent behind it, and then the old one is read and thrown away: so there is one, or for a
- * moment two, of which the last counts. We keep duplicates of what is stored, since a message is made of open
- * descriptors. */
+ * In each bag stands one message (host/fdstore-bag), with the descriptors of many keys, that is written anew to
+ * change anything. We keep duplicates of what is stored, since a message is made of open descriptors. */
 
 #include "host/fdstore.h"
+#include "host/fdstore-bag.h"
 
 #include "util/crash-point.h"
 #include "util/log.h"
-#include "util/notify.h"
-#include "util/rights.h"
-#include "util/text.h"
 
 #include <assert.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <sys/socket.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 #include <utlist.h>
 
-#define BAG_FDS_MAX 250 /* RIGHTS_MAX is more than that */
-#define SERIAL_SIZE (3 * sizeof(uint64_t))
-#define BAG_TEXT_MAX (BAG_FDS_MAX * (FDSTORE_KEY_MAX + 64 + SERIAL_SIZE))
 #define BAGS_MAX 4096
-#define MESSAGES_MAX 16
 
-typedef struct Bag Bag;
+typedef struct StoreBag StoreBag;
 
 typedef struct Stored {
         char *role;
@@ -40,29 +29,29 @@ typedef struct Stored {
 
 typedef struct Entry {
         char *key;
-        Bag *bag;
+        StoreBag *bag;
         Stored *items;
         size_t n_items;
         bool wanted;               /* got or put since the start */
         uint64_t serial;           /* of two with this key, in two bags, the larger one counts */
-        struct Entry *prev, *next; /* bag::entries */
+        struct Entry *prev, *next; /* StoreBag::entries */
         UT_hash_handle by_key;     /* store::entries */
 } Entry;
 
-struct Bag {
-        unsigned number;
-        int in, out; /* the two ends; messages are sent into 'in' and stand in 'out' */
+/* A bag, and what of ours is in it. */
+struct StoreBag {
+        FdStore *store;
+        Bag bag;
         Entry *entries;
         size_t n_fds;
-        bool full;  /* there is a message in it */
-        bool stale; /* and it has something in it that is not ours any more */
-        Bag *prev, *next;
+        bool stale;            /* it has something in it that is not ours any more */
+        StoreBag *prev, *next; /* store::bags */
 };
 
 struct FdStore {
         bool notify;
         bool enabled;
-        Bag *bags;
+        StoreBag *bags;
         unsigned n_bags;
         unsigned last_number;
         uint64_t last_serial;
@@ -88,10 +77,10 @@ static void entry_leave_bag(Entry *e) {
         e->bag = NULL;
 }
 
-static void entry_join_bag(Entry *e, Bag *bag) {
-        e->bag = bag;
-        DL_APPEND(bag->entries, e);
-        bag->n_fds += e->n_items;
+static void entry_join_bag(Entry *e, StoreBag *b) {
+        e->bag = b;
+        DL_APPEND(b->entries, e);
+        b->n_fds += e->n_items;
 }
 
 static Entry *entry_free(FdStore *s, Entry *e) {
@@ -129,228 +118,122 @@ static int entry_new(FdStore *s, const char *key, Entry **ret) {
         return 0;
 }
 
-/* ---- telling the service manager ---- */
-
-static const char *const end_names[2] = { "in", "out" };
-
-static void bag_name(unsigned number, size_t end, char name[static 32]) {
-        (void) snprintf(name, 32, "bag-%u-%s", number, end_names[end]);
-}
-
-static int bag_name_parse(const char *name, unsigned *ret_number, size_t *ret_end) {
-        const char *rest = startswith(name, "bag-");
-        char *end;
-        unsigned long n;
-
-        if (!rest || rest[0] < '1' || rest[0] > '9')
-                return -EINVAL;
-        errno = 0;
-        n = strtoul(rest, &end, 10);
-        if (errno != 0 || n > UINT32_MAX || *end != '-')
-                return -EINVAL;
-
-        for (size_t i = 0; i < ELEMENTSOF(end_names); i++)
-                if (streq(end + 1, end_names[i])) {
-                        *ret_number = (unsigned) n;
-                        *ret_end = i;
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-static void bag_untell(const Bag *bag) {
-        char name[32];
-
-        for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
-                bag_name(bag->number, i, name);
-                (void) notify("FDSTOREREMOVE=1\nFDNAME=%s", name);
-        }
-}
-
-static int bag_tell(const Bag *bag) {
-        char name[32], text[96];
-        const int *fds = (const int[]) { bag->in, bag->out };
-        int r;
-
-        /* There is another of this name if it was lost on the way from a former version of us. */
-        bag_untell(bag);
-        for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
-                bag_name(bag->number, i, name);
-                /* Without FDPOLL=0 it would drop a socket as soon as the other end is closed. */
-                (void) snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
-                r = notify_send(text, &fds[i], 1);
-                if (r < 0)
-                        return r;
-                crash_point("fdstore-end-told");
-        }
-        return 0;
-}
-
 /* ---- bags ---- */
 
-static Bag *bag_free(FdStore *s, Bag *bag) {
-        while (bag->entries)
-                (void) entry_free(s, bag->entries);
+static StoreBag *store_bag_free(StoreBag *b) {
+        while (b->entries)
+                (void) entry_free(b->store, b->entries);
 
-        DL_DELETE(s->bags, bag);
-        s->n_bags--;
-        safe_close(bag->in);
-        safe_close(bag->out);
-        return mfree(bag);
+        DL_DELETE(b->store->bags, b);
+        b->store->n_bags--;
+        bag_close(&b->bag);
+        return mfree(b);
 }
 
-static int bag_add(FdStore *s, unsigned number, Bag **ret) {
-        Bag *bag;
+/* Takes the bag over, unless it fails. */
+static int store_bag_add(FdStore *s, const Bag *bag, StoreBag **ret) {
+        StoreBag *b;
 
         if (s->n_bags >= BAGS_MAX)
                 return -ENOBUFS;
-        bag = malloc(sizeof(*bag));
-        if (!bag)
+        b = malloc(sizeof(*b));
+        if (!b)
                 return -ENOMEM;
 
-        *bag = (Bag) { .number = number, .in = -EBADF, .out = -EBADF };
-        DL_APPEND(s->bags, bag);
+        *b = (StoreBag) { .store = s, .bag = *bag };
+        DL_APPEND(s->bags, b);
         s->n_bags++;
-        if (s->last_number < number)
-                s->last_number = number;
-        *ret = bag;
+        if (s->last_number < bag->number)
+                s->last_number = bag->number;
+        *ret = b;
         return 0;
 }
 
-static int bag_new(FdStore *s, Bag **ret) {
-        const int size = 2 * BAG_TEXT_MAX;
-        int fds[2], r;
-        Bag *bag;
+static int store_bag_new(FdStore *s, StoreBag **ret) {
+        StoreBag *b;
+        Bag bag;
+        int r;
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
-                return -errno;
-        /* It is large enough by default for all but the longest names. */
-        (void) setsockopt(fds[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-
-        r = bag_add(s, s->last_number + 1, &bag);
+        r = bag_open(&bag, s->last_number + 1);
+        if (r < 0)
+                return r;
+        r = store_bag_add(s, &bag, &b);
         if (r < 0) {
-                safe_close(fds[0]);
-                safe_close(fds[1]);
+                bag_close(&bag);
                 return r;
         }
-        bag->in = fds[0];
-        bag->out = fds[1];
 
         if (s->notify) {
-                r = bag_tell(bag);
+                r = bag_tell(&b->bag);
                 if (r < 0) {
-                        (void) bag_free(s, bag);
+                        (void) store_bag_free(b);
                         return r;
                 }
         }
 
-        *ret = bag;
+        *ret = b;
         return 0;
 }
 
-static int bag_find_room(FdStore *s, size_t n, Bag **ret) {
-        Bag *bag;
+static int store_find_room(FdStore *s, size_t n, StoreBag **ret) {
+        StoreBag *b;
 
-        DL_FOREACH(s->bags, bag) {
-                if (bag->in >= 0 && bag->out >= 0 && bag->n_fds + n <= BAG_FDS_MAX) {
-                        *ret = bag;
+        DL_FOREACH(s->bags, b) {
+                if (bag_is_whole(&b->bag) && b->n_fds + n <= BAG_FDS_MAX) {
+                        *ret = b;
                         return 0;
                 }
         }
-        return bag_new(s, ret);
-}
-
-/* "KEY\tROLE\tSERIAL\n" for each descriptor, in the order of the descriptors. */
-static int bag_describe(const Bag *bag, int fds[static BAG_FDS_MAX], char **ret, size_t *ret_size) {
-        _cleanup_(freep) char *text = NULL;
-        size_t size = 0, n = 0;
-        const Entry *e;
-        char *at;
-
-        DL_FOREACH(bag->entries, e)
-                for (size_t i = 0; i < e->n_items; i++)
-                        size += strlen(e->key) + strlen(e->items[i].role) + SERIAL_SIZE + 3;
-
-        at = text = malloc(size + 1);
-        if (!text)
-                return -ENOMEM;
-
-        DL_FOREACH(bag->entries, e)
-                for (size_t i = 0; i < e->n_items; i++) {
-                        at = stpcpy(stpcpy(stpcpy(stpcpy(at, e->key), "\t"), e->items[i].role), "\t");
-                        at += snprintf(at, SERIAL_SIZE + 2, "%" PRIu64 "\n", e->serial);
-                        fds[n++] = e->items[i].fd;
-                }
-        assert(n == bag->n_fds);
-
-        *ret_size = (size_t) (at - text);
-        *ret = TAKE_PTR(text);
-        return 0;
-}
-
-static int bag_send(const Bag *bag, const char *text, size_t size, const int *fds, size_t n) {
-        struct iovec iov = { .iov_base = (char *) text, .iov_len = size };
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-        RightsBuffer control;
-
-        rights_attach(&m, &control, fds, n);
-        return sendmsg(bag->in, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-/* Throws the oldest message away; the descriptors in it, for which there is no room, are closed by the kernel. */
-static void bag_drop_message(Bag *bag) {
-        char byte;
-
-        (void) recv(bag->out, &byte, sizeof(byte), MSG_DONTWAIT | MSG_TRUNC);
+        return store_bag_new(s, ret);
 }
 
 /* Has what is in the bag say what is to be in it. */
-static int bag_write(Bag *bag) {
-        _cleanup_(freep) char *text = NULL;
-        int fds[BAG_FDS_MAX], r;
-        size_t size;
+static int store_bag_write(StoreBag *b) {
+        BagItem items[BAG_FDS_MAX];
+        size_t n = 0;
+        Entry *e;
+        int r;
 
-        if (bag->n_fds > 0) {
-                r = bag_describe(bag, fds, &text, &size);
-                if (r < 0)
-                        return r;
-                crash_point("fdstore-before-send");
-                r = bag_send(bag, text, size, fds, bag->n_fds);
-                if (r < 0)
-                        return r;
-        }
+        assert(b->n_fds <= BAG_FDS_MAX);
 
-        if (bag->full) {
-                crash_point("fdstore-before-drop");
-                bag_drop_message(bag);
-        }
-        bag->full = bag->n_fds > 0;
-        bag->stale = false;
-        crash_point("fdstore-written");
+        DL_FOREACH(b->entries, e)
+                for (size_t i = 0; i < e->n_items; i++)
+                        items[n++] = (BagItem) {
+                                .key = e->key,
+                                .role = e->items[i].role,
+                                .serial = e->serial,
+                                .fd = e->items[i].fd,
+                        };
+        assert(n == b->n_fds);
+
+        r = bag_write(&b->bag, items, n);
+        if (r < 0)
+                return r;
+        b->stale = false;
         return 0;
 }
 
 /* One empty bag may stay, so that a single container that comes and goes does not cost the service manager's time. */
-static void bag_collect(FdStore *s, Bag *bag) {
-        if (bag->n_fds > 0 || bag->full || s->n_bags <= 1)
+static void store_bag_collect(StoreBag *b) {
+        if (b->n_fds > 0 || b->bag.full || b->store->n_bags <= 1)
                 return;
 
-        if (s->notify) {
-                bag_untell(bag);
+        if (b->store->notify) {
+                bag_untell(&b->bag);
                 crash_point("fdstore-untold");
         }
-        (void) bag_free(s, bag);
+        (void) store_bag_free(b);
 }
 
 /* ---- taking bags back ---- */
 
 /* A key is in two bags if we died between putting it into the one and taking it out of the other, or if a pidfd that
  * was forgotten lingers: then only the newer one is what it says, and the other bag is to be written anew. */
-static Entry *store_choose(FdStore *s, Bag *bag, Entry *e, uint64_t serial) {
-        if (!e || e->bag == bag)
+static Entry *store_choose(FdStore *s, StoreBag *b, Entry *e, uint64_t serial) {
+        if (!e || e->bag == b)
                 return e;
         if (e->serial >= serial) {
-                bag->stale = true;
+                b->stale = true;
                 return e;
         }
 
@@ -358,144 +241,75 @@ static Entry *store_choose(FdStore *s, Bag *bag, Entry *e, uint64_t serial) {
         return entry_free(s, e);
 }
 
-static int store_add_item(FdStore *s, Bag *bag, const char *key, const char *role, uint64_t serial, int fd) {
-        Entry *e = store_choose(s, bag, entry_find(s, key), serial);
+static int store_bag_on_found(void *userdata, const BagItem *item) {
+        StoreBag *b = userdata;
+        FdStore *s = b->store;
+        Entry *e = store_choose(s, b, entry_find(s, item->key), item->serial);
         Stored *items;
         char *copy;
         int r;
 
-        if (s->last_serial < serial)
-                s->last_serial = serial;
+        if (s->last_serial < item->serial)
+                s->last_serial = item->serial;
         if (!e) {
-                r = entry_new(s, key, &e);
+                r = entry_new(s, item->key, &e);
                 if (r < 0)
                         return r;
-                e->serial = serial;
-                entry_join_bag(e, bag);
+                e->serial = item->serial;
+                entry_join_bag(e, b);
         }
-        if (e->bag != bag || e->n_items >= FDSTORE_ITEMS_MAX)
+        if (e->bag != b || e->n_items >= FDSTORE_ITEMS_MAX)
                 return -EEXIST;
 
         items = reallocarray(e->items, e->n_items + 1, sizeof(*items));
         if (!items)
                 return -ENOMEM;
         e->items = items;
-        copy = strdup(role);
+        copy = strdup(item->role);
         if (!copy)
                 return -ENOMEM;
 
-        e->items[e->n_items++] = (Stored) { .role = copy, .fd = fd };
-        bag->n_fds++;
+        e->items[e->n_items++] = (Stored) { .role = copy, .fd = item->fd };
+        b->n_fds++;
         return 0;
 }
 
-/* Takes a line and its descriptor. */
-static int bag_take_line(FdStore *s, Bag *bag, char *line, int fd) {
-        const char *key = strsep(&line, "\t"), *role = strsep(&line, "\t");
-        uint64_t serial;
+/* The bag of this number, of which an end has come before, or is here first. */
+static int store_bag_by_number(FdStore *s, unsigned number, StoreBag **ret) {
+        const Bag bag = { .number = number, .ends = { -EBADF, -EBADF } };
+        StoreBag *b;
 
-        if (!role || !line || parse_uint64(line, &serial) < 0)
-                return -EBADMSG;
-        return store_add_item(s, bag, key, role, serial, fd);
-}
-
-/* Takes the descriptors over. */
-static void bag_take_message(FdStore *s, Bag *bag, char *text, int *fds, size_t n) {
-        char *line = text;
-        size_t i = 0;
-
-        for (char *end; i < n && (end = strchr(line, '\n')); line = end + 1, i++) {
-                *end = 0;
-                if (bag_take_line(s, bag, line, fds[i]) < 0)
-                        safe_close(fds[i]);
-        }
-        for (; i < n; i++)
-                safe_close(fds[i]);
-}
-
-/* A look at the message after the one that was looked at last (SO_PEEK_OFF), with descriptors of our own. */
-static ssize_t bag_peek(const Bag *bag, char *text, size_t size, int fds[static BAG_FDS_MAX], size_t *ret_n) {
-        struct iovec iov = { .iov_base = text, .iov_len = size };
-        RightsBuffer control;
-        struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = control.buffer,
-                .msg_controllen = sizeof(control.buffer),
-        };
-        size_t n;
-        ssize_t l;
-
-        l = recvmsg(bag->out, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (l < 0)
-                return -errno;
-
-        n = rights_take(&m, fds, BAG_FDS_MAX);
-        *ret_n = n < BAG_FDS_MAX ? n : BAG_FDS_MAX;
-        return l;
-}
-
-/* Reads what is in a bag whose two ends are there, and leaves in it the last message alone. */
-static void bag_open(FdStore *s, Bag *bag) {
-        _cleanup_(freep) char *text = malloc(BAG_TEXT_MAX + 1), *last = malloc(BAG_TEXT_MAX + 1);
-        int fds[BAG_FDS_MAX] = {}, last_fds[BAG_FDS_MAX] = {}, offset = 0;
-        size_t n = 0, n_last = 0, n_messages = 0;
-        ssize_t l;
-
-        if (!text || !last) {
-                (void) log_error_errno(ENOMEM,
-                                       "Failed to read what descriptors were kept, going on without them: %m");
-                return;
-        }
-
-        (void) setsockopt(bag->out, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset));
-        while (n_messages < MESSAGES_MAX && (l = bag_peek(bag, text, BAG_TEXT_MAX, fds, &n)) > 0) {
-                text[l] = 0;
-                for (size_t i = 0; i < n_last; i++)
-                        safe_close(last_fds[i]);
-                memcpy(last_fds, fds, sizeof(fds));
-                n_last = n;
-                strcpy(last, text);
-                n_messages++;
-        }
-        offset = -1;
-        (void) setsockopt(bag->out, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset));
-
-        for (size_t i = 1; i < n_messages; i++) {
-                bag_drop_message(bag);
-                crash_point("fdstore-old-dropped");
-        }
-        bag->full = n_messages > 0;
-        bag_take_message(s, bag, last, last_fds, n_last);
+        DL_FOREACH(s->bags, b)
+                if (b->bag.number == number) {
+                        *ret = b;
+                        return 0;
+                }
+        return store_bag_add(s, &bag, ret);
 }
 
 int fdstore_adopt_bag(FdStore *s, const char *name, int fd) {
         unsigned number;
-        Bag *bag, *b;
+        StoreBag *b;
         size_t end;
-        int *place, r;
+        int r;
 
         r = bag_name_parse(name, &number, &end);
         if (r < 0)
                 return r;
+        r = store_bag_by_number(s, number, &b);
+        if (r < 0)
+                return r;
 
-        bag = NULL;
-        DL_FOREACH(s->bags, b)
-                if (b->number == number)
-                        bag = b;
-        if (!bag) {
-                r = bag_add(s, number, &bag);
-                if (r < 0)
-                        return r;
-        }
-
-        place = end == 0 ? &bag->in : &bag->out;
-        if (*place >= 0)
+        if (b->bag.ends[end] >= 0)
                 return -EEXIST;
         (void) fcntl(fd, F_SETFD, FD_CLOEXEC);
-        *place = fd;
-        if (bag->in >= 0 && bag->out >= 0)
-                bag_open(s, bag);
+        b->bag.ends[end] = fd;
+        if (!bag_is_whole(&b->bag))
+                return 0;
+
+        r = bag_read(&b->bag, store_bag_on_found, b);
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to read what descriptors were kept, going on without them: %m");
         return 0;
 }
 
@@ -518,7 +332,7 @@ FdStore *fdstore_free(FdStore *s) {
                 return NULL;
 
         while (s->bags)
-                (void) bag_free(s, s->bags);
+                (void) store_bag_free(s->bags);
         assert(!s->entries);
         return mfree(s);
 }
@@ -536,7 +350,7 @@ void fdstore_disable(FdStore *s) {
                 return;
 
         while (s->bags)
-                (void) bag_free(s, s->bags);
+                (void) store_bag_free(s->bags);
         s->enabled = false;
 }
 
@@ -576,19 +390,19 @@ static bool entry_may_linger(const Entry *e) {
 
 static int store_forget(FdStore *s, Entry *e) {
         bool lingers = entry_may_linger(e);
-        Bag *bag = e->bag;
+        StoreBag *b = e->bag;
         int r = 0;
 
         (void) entry_free(s, e);
-        if (!lingers || bag->n_fds == 0)
-                r = bag_write(bag);
-        bag_collect(s, bag);
+        if (!lingers || b->n_fds == 0)
+                r = store_bag_write(b);
+        store_bag_collect(b);
         return r;
 }
 
 int fdstore_put(FdStore *s, const char *key, const FdItem *items, size_t n) {
         Entry *e = entry_find(s, key);
-        Bag *bag = NULL, *before;
+        StoreBag *b = NULL, *before;
         Stored *copy = NULL;
         int r;
 
@@ -619,26 +433,26 @@ int fdstore_put(FdStore *s, const char *key, const FdItem *items, size_t n) {
         e->serial = ++s->last_serial;
 
         if (before && before->n_fds + n <= BAG_FDS_MAX)
-                bag = before;
+                b = before;
         else {
-                r = bag_find_room(s, n, &bag);
+                r = store_find_room(s, n, &b);
                 if (r < 0) {
                         (void) entry_free(s, e);
                         if (before)
-                                (void) bag_write(before);
+                                (void) store_bag_write(before);
                         return r;
                 }
         }
 
-        entry_join_bag(e, bag);
-        r = bag_write(bag);
+        entry_join_bag(e, b);
+        r = store_bag_write(b);
         if (r < 0) {
                 (void) entry_free(s, e);
-                (void) bag_write(bag);
+                (void) store_bag_write(b);
         }
-        if (before && before != bag) {
-                (void) bag_write(before);
-                bag_collect(s, before);
+        if (before && before != b) {
+                (void) store_bag_write(before);
+                store_bag_collect(before);
         }
         return r;
 }
@@ -674,27 +488,27 @@ void fdstore_foreach(FdStore *s, const char *prefix, void (*found)(void *userdat
 }
 
 void fdstore_forget_rest(FdStore *s) {
-        Bag *bag, *next_bag;
+        StoreBag *b, *next_bag;
         Entry *e, *next;
         int r;
 
-        DL_FOREACH_SAFE(s->bags, bag, next_bag) {
-                bool changed = bag->stale || bag->in < 0 || bag->out < 0; /* one of its ends was lost */
+        DL_FOREACH_SAFE(s->bags, b, next_bag) {
+                bool whole = bag_is_whole(&b->bag), changed = b->stale || !whole; /* one of its ends was lost */
 
-                DL_FOREACH_SAFE(bag->entries, e, next)
+                DL_FOREACH_SAFE(b->entries, e, next)
                         if (!e->wanted) {
                                 (void) entry_free(s, e);
                                 changed = true;
                         }
-                if (bag->in >= 0 && bag->out >= 0 && changed)
-                        (void) bag_write(bag);
+                if (whole && changed)
+                        (void) store_bag_write(b);
                 else if (changed)
-                        bag->full = false;
-                bag_collect(s, bag);
+                        b->bag.full = false;
+                store_bag_collect(b);
         }
 
         /* The first one is made now, and not with the first container. */
-        if (s->notify && !s->bags && (r = bag_new(s, &bag)) < 0)
+        if (s->notify && !s->bags && (r = store_bag_new(s, &b)) < 0)
                 log_warning_errno(r,
                                   "Failed to have descriptors kept by the service manager, they will not survive a "
                                   "crash: %m");
@@ -703,21 +517,20 @@ void fdstore_forget_rest(FdStore *s) {
 }
 
 void fdstore_write_handoff(FdStore *s, JsonWriter *w) {
-        char name[32];
-        Bag *bag;
+        char name[BAG_NAME_SIZE];
+        StoreBag *b;
 
         json_write_key(w, "bags");
         json_open_object(w);
-        DL_FOREACH(s->bags, bag) {
-                const int *fds = (const int[]) { bag->in, bag->out };
+        DL_FOREACH(s->bags, b)
+                for (size_t i = 0; i < BAG_N_ENDS; i++) {
+                        int fd = b->bag.ends[i];
 
-                for (size_t i = 0; i < ELEMENTSOF(end_names); i++) {
-                        if (fds[i] < 0 || fcntl(fds[i], F_SETFD, 0) < 0)
+                        if (fd < 0 || fcntl(fd, F_SETFD, 0) < 0)
                                 continue;
-                        bag_name(bag->number, i, name);
-                        json_put_uint64(w, name, (uint64_t) fds[i]);
+                        bag_name(b->bag.number, i, name);
+                        json_put_uint64(w, name, (uint64_t) fd);
                 }
-        }
         json_close_object(w);
 }
 
