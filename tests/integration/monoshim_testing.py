@@ -240,6 +240,18 @@ def anonymous_kib(pid):
         return int(re.search(r"^RssAnon:\s+(\d+)", f.read(), re.M).group(1))
 
 
+def armed_timers(pid):
+    """In how many seconds each of a process's timer descriptors expires, of those that are set."""
+    found = []
+    folder = "/proc/%d/fdinfo/" % pid
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError), open(folder + name) as f:
+            m = re.search(r"^it_value: \((\d+), (\d+)\)", f.read(), re.M)
+            if m and (m.group(1), m.group(2)) != ("0", "0"):
+                found.append(int(m.group(1)) + int(m.group(2)) / 1e9)
+    return found
+
+
 def boot_id():
     with open("/proc/sys/kernel/random/boot_id") as f:
         return f.read().strip()
@@ -1066,6 +1078,18 @@ class Subscription(Reader):
         return found
 
 
+def fill_datagram_queue(sock):
+    """Leaves no room in the queue of a bound unix datagram socket. What one sender may have in it is bounded, too, so there
+    are many."""
+    sent = True
+    while sent:
+        sent = False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as s, contextlib.suppress(BlockingIOError):
+            while True:
+                s.sendto(b"MESSAGE=x\n", sock.getsockname())
+                sent = True
+
+
 class JournalSocket:
     """A journald that only listens: the socket of the native protocol, below a directory that stands for /run."""
 
@@ -1108,15 +1132,8 @@ class JournalSocket:
         return self.entries
 
     def fill(self):
-        """Leaves no room in the queue. What one sender may have in it is bounded, too, so there are many."""
-        sent = True
-        while sent:
-            sent = False
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as s, \
-                    contextlib.suppress(BlockingIOError):
-                while True:
-                    s.sendto(b"MESSAGE=x\n", self.socket.getsockname())
-                    sent = True
+        """Leaves no room in the queue."""
+        fill_datagram_queue(self.socket)
 
     def messages(self, container_id, **fields):
         """The MESSAGE= of that container's entries which have these fields as well."""

@@ -4,6 +4,7 @@ and the exit codes of those that end while nobody looks."""
 
 import hashlib
 import os
+import select
 import signal
 import socket
 import stat
@@ -378,6 +379,8 @@ def test_other_descriptors_are_closed(make_daemon, directory):
         assert "odd" in daemon.log_text()
         daemon.manager.forget()
         daemon.connect().sync()
+    # "odd" was the last one that could have written.
+    assert select.select([r], [], [], t.TIMEOUT)[0] and os.read(r, 1) == b""
     os.close(r)
 
 
@@ -427,10 +430,16 @@ def test_without_anything_to_do_it_ends(make_daemon, listener, bundle):
     daemon.start()
 
 
-def test_without_activation_it_stays(make_daemon):
+def test_only_who_was_activated_means_to_end(make_daemon, listener):
+    """By default the one in a minute, as the next call starts it again, and the other never: it waits for nothing."""
+    activated = make_daemon(sockets=[("bus", listener)])
+    activated.socket = listener.getsockname()
+    t.wait_for(lambda: any(30 < s <= 60 for s in t.armed_timers(activated.pid)), what="the minute to begin")
     daemon = make_daemon()
-    time.sleep(0.3)
     daemon.connect().sync()
+    daemon.disconnect()
+    t.wait_for(lambda: daemon.fds() == daemon.base_fds, what="the client to go")
+    t.wait_for(lambda: not t.armed_timers(daemon.pid), what="all timers to end")
 
 
 def test_idle_on_the_message_bus(message_bus, make_daemon):
@@ -453,22 +462,23 @@ def test_the_status_says_how_many(daemon, client, bundle):
 
 
 def test_a_manager_that_does_not_read_holds_up_nobody(make_daemon, directory, bundle):
-    """Its socket's queue is full."""
+    """Its socket's queue is full, from the start on."""
     path = os.path.join(directory, "deaf")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind(path)
+        t.fill_datagram_queue(s)
         daemon = make_daemon(environment={"NOTIFY_SOCKET": path}, start=False)
         daemon.start(wait=False)
         t.wait_for(lambda: os.path.exists(daemon.socket), what="the socket")
         client = daemon.connect()
+        client.sync()
+        daemon.base_fds = daemon.fds()
+        daemon.base_fds.remove("socket:[N]")  # the client's
         for i in range(20):
             c = client.create("c1", bundle("true"))
             c.start()
             c.wait()
             c.delete()
-        daemon.base_fds = daemon.fds()
-        daemon.disconnect()
-        daemon.base_fds = daemon.fds()
 
 
 def test_the_watchdog_is_answered(make_daemon):

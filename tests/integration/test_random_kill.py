@@ -420,8 +420,8 @@ class World:
                 raise AssertionError("%s, pending %s: %s\n%s" % (slot.id, slot.life and slot.life.pending, e,
                                                                  "\n".join(map(repr, mine)))) from e
         known = {s.path for s in self.slots if s.life} | {
-            t.exec_path(NS, s.id, e) for s in self.slots if s.life for e in s.life.execs} | {t.ROOT_PATH}
-        assert set(self.tree) - {t.ROOT_PATH} == known - {t.ROOT_PATH}
+            t.exec_path(NS, s.id, e) for s in self.slots if s.life for e in s.life.execs}
+        assert set(self.tree) == known
 
     def check_slot(self, slot, open_life):
         for life in slot.lives[:-1] + [x for x in slot.lives[-1:] if x.deleted]:
@@ -480,7 +480,7 @@ class World:
             if not exec_id:
                 assert not t.is_alive(life.pid), "it is alive"
         if not exec_id:
-            assert seen["Pid"] == (0 if state == "exited" else life.pid) or state == "exited", (seen, life.pid)
+            assert state == "exited" or seen["Pid"] == life.pid, (seen, life.pid)
             assert self.listed[NS, slot.id][0] == expected
 
     def talk_to_some(self, client):
