@@ -4,7 +4,7 @@
 
 #include "cgroups.h"
 
-#include "host/cgroup.h"
+#include "host/cgroup-view.h"
 #include "host/job.h"
 #include "host/pid.h"
 #include "util/strv.h"
@@ -42,7 +42,6 @@ static void test_nobody_is_in_no_cgroup(void **state) {
         when_killed(*state, &pid, 1);
         assert_int_equal(cgroup_membership_read(pid, &m), -ESRCH);
         assert_int_equal(cgroup_list_of_children(pid, &paths), -ESRCH);
-        assert_int_equal(cgroup_is_frozen(pid), -ESRCH);
         assert_null(paths);
 }
 
@@ -114,7 +113,8 @@ static void test_of_several_cgroups_the_most_telling_is_taken(void **state) {
 /* --- a container's directory ------------------------------------------------------------------------------------ */
 
 static void test_a_cgroup_of_its_own_is_found_by_its_controller(void **state) {
-        _cleanup_(cgroup_membership_done) CgroupMembership own = {}, its = {};
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
         _cleanup_(freep) char *expected = NULL, *found = NULL, *inner = NULL;
         _cleanup_(hierarchy_done) Hierarchy h = {};
         pid_t pid;
@@ -123,29 +123,29 @@ static void test_a_cgroup_of_its_own_is_found_by_its_controller(void **state) {
         given_cgroup(&h, "");
         given_cgroup(&h, "inner");
         given_family(&pid, 1);
-        assert_int_equal(cgroup_membership_read(getpid(), &own), 0);
+        assert_int_equal(cgroup_view_open(&view, getpid()), 0);
 
         /* Shared with us. */
         assert_int_equal(cgroup_membership_read(pid, &its), 0);
-        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, NULL, &found), -ENOENT);
+        assert_int_equal(cgroup_get_directory_of(&its, &view, h.controllers, NULL, &found), -ENOENT);
         cgroup_membership_done(&its);
 
         /* As it is; and with the container's own given, that one, if it is above. */
         when_moved(&h, "inner", pid);
         assert_int_equal(cgroup_membership_read(pid, &its), 0);
         inner = cgroup_directory(&h, "inner");
-        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, NULL, &found), 0);
+        assert_int_equal(cgroup_get_directory_of(&its, &view, h.controllers, NULL, &found), 0);
         assert_string_equal(found, inner);
         free(found);
-        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, "", &found), 0);
+        assert_int_equal(cgroup_get_directory_of(&its, &view, h.controllers, "", &found), 0);
         assert_string_equal(found, inner);
         free(found);
-        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, "/some/where/else", &found), 0);
+        assert_int_equal(cgroup_get_directory_of(&its, &view, h.controllers, "/some/where/else", &found), 0);
         assert_string_equal(found, inner);
         free(found);
         found = cgroup_path(&h, "");
         expected = TAKE_PTR(found);
-        assert_int_equal(cgroup_get_directory_of(&its, &own, h.controllers, expected, &found), 0);
+        assert_int_equal(cgroup_get_directory_of(&its, &view, h.controllers, expected, &found), 0);
         free(expected);
         expected = cgroup_directory(&h, "");
         assert_string_equal(found, expected);
@@ -158,16 +158,16 @@ static void test_a_cgroup_of_its_own_is_found_by_its_controller(void **state) {
 static void test_what_is_above_us_is_no_containers(void **state) {
         static CgroupEntry ours[] = { { "memory", "/a/b" }, { "", "/a/b" } };
         static const char *const theirs[] = { "/", "/a", "/a/b" };
-        const CgroupMembership own = { .entries = ours, .n_entries = ELEMENTSOF(ours) };
+        CgroupView view = { .own = { .entries = ours, .n_entries = ELEMENTSOF(ours) } };
         char *found = NULL;
 
         for (size_t i = 0; i < ELEMENTSOF(theirs); i++) {
                 CgroupEntry e[] = { { "memory", (char *) theirs[i] }, { "", (char *) theirs[i] } };
                 const CgroupMembership its = { .entries = e, .n_entries = ELEMENTSOF(e) };
 
-                assert_int_equal(cgroup_get_directory_of(&its, &own, "memory", NULL, &found), -ENOENT);
-                assert_int_equal(cgroup_get_directory_of(&its, &own, "", NULL, &found), -ENOENT);
-                assert_int_equal(cgroup_get_directory_of(&its, &own, "pids", NULL, &found), -ENOENT);
+                assert_int_equal(cgroup_get_directory_of(&its, &view, "memory", NULL, &found), -ENOENT);
+                assert_int_equal(cgroup_get_directory_of(&its, &view, "", NULL, &found), -ENOENT);
+                assert_int_equal(cgroup_get_directory_of(&its, &view, "pids", NULL, &found), -ENOENT);
         }
         assert_null(found);
 }
@@ -391,8 +391,13 @@ static void test_a_job_killed_at_its_deadline_tells_what_cgroups_it_left(void **
 /* --- freezer ---------------------------------------------------------------------------------------------------- */
 
 static bool is_frozen(void *pid) {
-        int r = cgroup_is_frozen(*(pid_t *) pid);
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
+        int r;
 
+        assert_int_equal(cgroup_membership_read(*(pid_t *) pid, &its), 0);
+        assert_int_equal(cgroup_view_open(&view, getpid()), 0);
+        r = cgroup_is_frozen(&its, &view);
         assert_true(r >= 0);
         return r > 0;
 }
@@ -434,18 +439,18 @@ static void then_freezing_shows(World *world, const Hierarchy *h, const char *at
         given_cgroup(h, "inner");
         given_family(&pid, 1);
         when_moved(h, "inner", pid);
-        assert_int_equal(cgroup_is_frozen(pid), 0);
+        assert_true(is_thawed(&pid));
 
         /* By the one above it. */
         write_to(top, attribute, frozen);
         world_run_until(world, is_settled, &settled);
-        assert_int_equal(cgroup_is_frozen(pid), 1);
+        assert_true(is_frozen(&pid));
         write_to(top, attribute, thawed);
         world_run_until(world, is_thawed, &pid);
 
         when_moved(h, "", pid);
         write_to(top, attribute, frozen);
-        assert_int_equal(cgroup_is_frozen(pid), 1); /* or about to be */
+        assert_true(is_frozen(&pid)); /* or about to be */
         write_to(top, attribute, thawed);
         world_run_until(world, is_thawed, &pid);
 

@@ -12,6 +12,7 @@
 #include "core/registry.h"
 #include "core/seccomp.h"
 #include "core/state.h"
+#include "host/cgroup-view.h"
 #include "util/clock.h"
 #include "util/crash-point.h"
 #include "util/file.h"
@@ -176,8 +177,8 @@ int process_get_runtime(const Process *p, Runtime *ret, char **ret_log) {
 int process_save(Process *p) {
         int r;
 
-        /* The descriptors first: what is said to run must not be without them after a crash. Of an exit the state first:
-         * until it is there, only the pidfd that is kept knows how the process ended. */
+        /* The descriptors first: what is said to run must not be without them after a crash. Of an exit the state
+         * first: until it is there, only the pidfd that is kept knows how the process ended. */
         process_store(p);
         r = state_save(p);
         p->unsaved = r < 0;
@@ -432,14 +433,30 @@ void container_flush_oom(Container *c) {
                 container_tell_oom(c, kills + oom_watch_read(c->oom));
 }
 
-void container_watch_oom(Container *c) {
+void container_look_at_cgroup(Container *c) {
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
+        int r;
+
+        r = cgroup_membership_read(c->init.pid, &its);
+        if (r == -ESRCH)
+                return; /* its exit is on the way */
+        if (r >= 0)
+                r = cgroup_view_open(&view, getpid());
+        if (r >= 0)
+                r = cgroup_get_path(&its, &view, &c->control_group);
+        if (r < 0)
+                (void) container_log(c, LOG_WARNING, r, "Out-of-memory kills of this container will not be seen: %m");
+        else
+                container_watch_oom(c, &its, &view);
+}
+
+void container_watch_oom(Container *c, const CgroupMembership *its, CgroupView *view) {
         bool is_new = c->oom_counter == UINT64_MAX;
         int r;
 
-        r = oom_watch_new(&c->oom, c->services->oom, c->init.pid, c->control_group, c->oom_counter, container_on_oom,
+        r = oom_watch_new(&c->oom, c->services->oom, its, view, c->control_group, c->oom_counter, container_on_oom,
                           c);
-        if (r == -ESRCH)
-                return; /* its exit is on the way */
         if (r < 0) {
                 (void) container_log(c, r == -EOPNOTSUPP ? LOG_DEBUG : LOG_WARNING, r,
                                      "Out-of-memory kills of this container will not be seen: %m");

@@ -120,8 +120,12 @@ void container_publish(Container *c);
 /* Publishes the exit that was recorded: out-of-memory kills, state, event, waiters, streams. */
 void process_publish_exit(Process *p);
 
-/* Begins to watch for out-of-memory kills; not being able to is logged. */
-void container_watch_oom(Container *c);
+/* Looks where its init is, which has just begun: for the ControlGroup, and to watch for out-of-memory kills there. Not
+ * being able to is logged. */
+void container_look_at_cgroup(Container *c);
+
+/* Begins to watch for out-of-memory kills; not being able to is logged. 'its' is the membership of its init. */
+void container_watch_oom(Container *c, const CgroupMembership *its, CgroupView *view);
 
 /* Tells of kills that were not told yet, those included that nobody has noticed so far. */
 void container_flush_oom(Container *c);

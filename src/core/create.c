@@ -300,10 +300,8 @@ static void create_on_runtime(Operation *op, const JobResult *result) {
         }
 
         process_release_child_ends(&c->init);
-        if (!c->init.exited) {
-                (void) pid_read_cgroup(c->init.pid, &c->control_group);
-                container_watch_oom(c);
-        }
+        if (!c->init.exited)
+                container_look_at_cgroup(c);
         create_complete(op);
 }
 

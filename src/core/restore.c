@@ -9,7 +9,7 @@
 #include "core/start.h"
 #include "core/state.h"
 #include "host/bundle.h"
-#include "host/cgroup.h"
+#include "host/cgroup-view.h"
 #include "util/clock.h"
 #include "util/crash-point.h"
 #include "util/file.h"
@@ -44,6 +44,7 @@ typedef struct Restore {
         size_t n_findings, n_allocated;
         LostEvent *lost;
         size_t n_lost;
+        CgroupView view; /* what all containers' cgroups are seen from */
         unsigned n_adopted, n_stopped, n_cleaned, n_undone;
 } Restore;
 
@@ -197,8 +198,8 @@ static int read_container(Restore *restore, int fd, const char *ns, const char *
                 return log_full(LOG_ERR, r, ns, id,
                                 "Failed to restore the container, leaving it to the next start: %m");
 
-        f.empty = folder_is_empty(fd);
         f.status = state_load(f.container, fd, &f.boot_id, &f.reason);
+        f.empty = f.status == -ENOENT && folder_is_empty(fd);
         if (f.status == -ENOENT || f.status == -EBADMSG)
                 read_dead_pid(f.container, fd);
         if (fill_in_unknown(f.container) < 0)
@@ -231,8 +232,8 @@ static int on_container_folder(Restore *restore, int ns_fd, const char *ns, cons
         if (fd < 0)
                 return 0;
 
-        if (!folder_is_empty(fd) && !folder_has(fd, STATE_FILE) && !folder_has(fd, "init.pid") &&
-            !folder_has(fd, "config.json") && !folder_has(fd, "log.json")) {
+        if (!folder_has(fd, STATE_FILE) && !folder_has(fd, "init.pid") && !folder_has(fd, "config.json") &&
+            !folder_has(fd, "log.json") && !folder_is_empty(fd)) {
                 log_warning("State directory: there is nothing of monoshimd's in %s/%s, leaving it alone.", ns, name);
                 return 0;
         }
@@ -401,18 +402,32 @@ static void take_back_execs(Container *c) {
 }
 
 /* A pause or resume that we did not see to its end, and one that somebody else did, are told now. */
-static void adopt_freezer(Container *c) {
+static void adopt_freezer(Container *c, const CgroupMembership *its, CgroupView *view) {
         Process *p = &c->init;
         int frozen;
 
         if (!process_state_is_alive(p->state))
                 return;
-        frozen = cgroup_is_frozen(p->pid);
+        frozen = cgroup_is_frozen(its, view);
         if (frozen < 0 || frozen == (p->state == PROCESS_PAUSED))
                 return;
 
         p->state = frozen ? PROCESS_PAUSED : PROCESS_RUNNING;
         (void) container_commit(c, frozen ? EVENT_PAUSED : EVENT_RESUMED, p, PROCESS_CHANGED_STATUS, false);
+}
+
+static void adopt_cgroup(Restore *restore, Container *c) {
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        int r;
+
+        r = cgroup_membership_read(c->init.pid, &its);
+        if (r >= 0) {
+                adopt_freezer(c, &its, &restore->view);
+                container_watch_oom(c, &its, &restore->view);
+        } else if (r != -ESRCH) /* its exit is on the way */
+                (void) container_log(
+                        c, LOG_WARNING, r,
+                        "Whether it is paused is not known, and out-of-memory kills will not be seen: %m");
 }
 
 /* Its init lives: taken back, with what happened to it meanwhile. */
@@ -428,8 +443,7 @@ static int adopt(Restore *restore, Container *c) {
         restore->n_adopted++;
         take_back_execs(c);
         container_publish(c);
-        adopt_freezer(c);
-        container_watch_oom(c);
+        adopt_cgroup(restore, c);
         CONTAINER_FOREACH_EXEC(e, c)
                 adopt_started_exec(e);
         if (p->state == PROCESS_CREATED)
@@ -591,6 +605,9 @@ int restore_all(Registry *registry) {
         r = for_each_entry(&restore, registry->services->state_fd, NULL, on_namespace_folder);
         if (r < 0)
                 return r;
+        r = cgroup_view_open(&restore.view, getpid());
+        if (r < 0)
+                log_warning_errno(r, "Failed to read monoshimd's own control groups, ignoring: %m");
 
         crash_point("restore-read");
         tell_lost_events(&restore);
@@ -612,6 +629,7 @@ int restore_all(Registry *registry) {
                 log_info(
                         "Restored %u running and %u stopped containers; cleaning up after %u dead ones, undoing %u interrupted creates.",
                         restore.n_adopted, restore.n_stopped, restore.n_cleaned, restore.n_undone);
+        cgroup_view_done(&restore.view);
         free(restore.findings);
         return 0;
 }

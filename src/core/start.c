@@ -221,10 +221,8 @@ static void streams_on_runtime(Operation *op, const JobResult *result) {
 
         process_release_child_ends(p);
         registry_index_process(p->container->registry, p);
-        if (is_init && !p->exited) {
-                (void) pid_read_cgroup(p->pid, &p->container->control_group);
-                container_watch_oom(p->container);
-        }
+        if (is_init && !p->exited)
+                container_look_at_cgroup(p->container);
         if (!is_init) {
                 p->container->n_execs_alive++;
                 exec_forget_spec(p);

@@ -4,7 +4,7 @@
 
 #include "host/cgroup-stats.h"
 
-#include "host/cgroup.h"
+#include "host/cgroup-view.h"
 #include "util/file.h"
 #include "util/text.h"
 
@@ -185,12 +185,12 @@ void cgroup_stats_add(CgroupStats *stats, const char *controller, int dir_fd) {
 }
 
 /* The directory of a process's cgroup; -ENOENT when it is none of its own, or has gone. */
-static int directory_open_of(const CgroupMembership *its, const CgroupMembership *own, const char *controller,
+static int directory_open_of(const CgroupMembership *its, CgroupView *view, const char *controller,
                              const char *control_group) {
         _cleanup_(freep) char *directory = NULL;
         int fd, r;
 
-        r = cgroup_get_directory_of(its, own, controller, control_group, &directory);
+        r = cgroup_get_directory_of(its, view, controller, control_group, &directory);
         if (r < 0)
                 return r;
 
@@ -199,18 +199,21 @@ static int directory_open_of(const CgroupMembership *its, const CgroupMembership
 }
 
 int cgroup_read_stats(pid_t pid, const char *control_group, CgroupStats *ret) {
-        _cleanup_(cgroup_membership_done) CgroupMembership its = {}, own = {};
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
         CgroupStats stats = {};
         int r;
 
-        r = cgroup_membership_read_both(pid, &its, &own);
+        r = cgroup_membership_read(pid, &its);
+        if (r >= 0)
+                r = cgroup_view_open(&view, getpid());
         if (r < 0)
                 return r;
 
         for (size_t i = 0; i < ELEMENTSOF(controller_table); i++) {
                 _cleanup_(safe_closep) int fd = -EBADF;
 
-                fd = directory_open_of(&its, &own, controller_table[i].controller, control_group);
+                fd = directory_open_of(&its, &view, controller_table[i].controller, control_group);
                 if (fd == -ENOENT)
                         continue;
                 if (fd < 0)
@@ -351,22 +354,25 @@ int cgroup_list_pids_in(int dir_fd, pid_t **ret, size_t *ret_n) {
 }
 
 int cgroup_list_pids(pid_t pid, const char *control_group, pid_t **ret, size_t *ret_n) {
-        _cleanup_(cgroup_membership_done) CgroupMembership its = {}, own = {};
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
         _cleanup_(safe_closep) int fd = -EBADF;
         int r;
 
-        r = cgroup_membership_read_both(pid, &its, &own);
+        r = cgroup_membership_read(pid, &its);
+        if (r >= 0)
+                r = cgroup_view_open(&view, getpid());
         if (r < 0)
                 return r;
 
-        fd = directory_open_of(&its, &own, "", control_group);
+        fd = directory_open_of(&its, &view, "", control_group);
         for (size_t i = 0; i < its.n_entries && fd == -ENOENT; i++) {
                 const char *controllers = its.entries[i].controllers;
                 _cleanup_(freep) char *first = strndup(controllers, strcspn(controllers, ","));
 
                 if (!first)
                         return -ENOMEM;
-                fd = directory_open_of(&its, &own, first, control_group);
+                fd = directory_open_of(&its, &view, first, control_group);
         }
         if (fd == -ENOENT)
                 return -ENODATA;

@@ -4,7 +4,8 @@
 
 #include "host/cgroup.h"
 
-#include "host/mountinfo.h"
+#include "host/cgroup-view.h"
+#include "util/file.h"
 #include "util/strv.h"
 #include "util/text.h"
 
@@ -14,6 +15,8 @@
 
 /* Of a runtime that hangs while it creates a container. A handful is usual; a hook could have started anything. */
 #define DESCENDANTS_MAX 1024
+
+#define ATTRIBUTE_MAX 4096
 
 static void fclosep(FILE **f) {
         if (*f)
@@ -91,13 +94,6 @@ int cgroup_membership_read(pid_t pid, CgroupMembership *ret) {
         return 0;
 }
 
-int cgroup_membership_read_both(pid_t pid, CgroupMembership *ret, CgroupMembership *ret_own) {
-        int r;
-
-        r = cgroup_membership_read(pid, ret);
-        return r < 0 ? r : cgroup_membership_read(getpid(), ret_own);
-}
-
 const char *cgroup_membership_get(const CgroupMembership *m, const char *controllers) {
         for (size_t i = 0; i < m->n_entries; i++)
                 if (streq(m->entries[i].controllers, controllers))
@@ -105,9 +101,7 @@ const char *cgroup_membership_get(const CgroupMembership *m, const char *control
         return NULL;
 }
 
-/* --- where a hierarchy is mounted ------------------------------------------------------------------------------- */
-
-static bool list_contains(const char *list, const char *word, size_t n) {
+bool cgroup_list_contains(const char *list, const char *word, size_t n) {
         for (;;) {
                 size_t l = strcspn(list, ",");
 
@@ -119,87 +113,8 @@ static bool list_contains(const char *list, const char *word, size_t n) {
         }
 }
 
-typedef struct Mount {
-        const char *root; /* which directory of the file system is seen at the mount point */
-        const char *point;
-        const char *type;
-        const char *options;
-} Mount;
-
-/* "ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG...] - TYPE SOURCE SUPEROPTIONS", cut up in place. */
-static bool mountinfo_parse(char *line, Mount *ret) {
-        char *fields[5], *rest, *source;
-        Mount m;
-
-        line[strcspn(line, "\n")] = '\0';
-        rest = strstr(line, " - ");
-        if (!rest)
-                return false;
-        *rest = '\0';
-        rest += 3;
-
-        /* A source may be empty, which strtok() would not notice. */
-        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
-                fields[i] = strsep(&line, " ");
-                if (!fields[i])
-                        return false;
-        }
-
-        m.type = strsep(&rest, " ");
-        source = strsep(&rest, " ");
-        m.options = strsep(&rest, " ");
-        if (!m.type || !source || !m.options)
-                return false;
-
-        m.root = mountinfo_unescape(fields[3]);
-        m.point = mountinfo_unescape(fields[4]);
-        *ret = m;
-        return true;
-}
-
-static bool mount_is_hierarchy(const Mount *m, const char *controllers) {
-        if (isempty(controllers))
-                return streq(m->type, "cgroup2");
-
-        /* Of several controllers the first is enough, as a controller is in one hierarchy only. */
-        return streq(m->type, "cgroup") && list_contains(m->options, controllers, strcspn(controllers, ","));
-}
-
-/* The directory of a cgroup. Reads no further than needed: the hierarchies are mounted at boot, in front of the
- * many mounts that containers bring. -ENOENT when none shows that cgroup. */
-static int cgroup_get_directory(const char *controllers, const char *path, char **ret) {
-        _cleanup_(freep) char *line = NULL;
-        _cleanup_(fclosep) FILE *f = NULL;
-        size_t size = 0;
-
-        /* It lies outside of our own cgroup namespace. */
-        if (startswith(path, "/.."))
-                return -ENOENT;
-
-        f = fopen("/proc/self/mountinfo", "re");
-        if (!f)
-                return -errno;
-
-        while (getline(&line, &size, f) >= 0) {
-                const char *rest;
-                char *directory;
-                Mount m;
-
-                if (!mountinfo_parse(line, &m) || !mount_is_hierarchy(&m, controllers))
-                        continue;
-
-                rest = streq(m.root, "/") ? path : startswith(path, m.root);
-                if (!rest || (*rest && *rest != '/'))
-                        continue;
-
-                directory = strdup_printf("%s%s", m.point, streq(rest, "/") ? "" : rest);
-                if (!directory)
-                        return -ENOMEM;
-                *ret = directory;
-                return 0;
-        }
-        return -ENOENT;
-}
+/* --- a container's directory ---------------------------------------------------------------------------------------
+ */
 
 /* Is it this cgroup, or one below it? */
 static bool path_is_within(const char *path, const char *top) {
@@ -216,13 +131,13 @@ static const CgroupEntry *membership_find(const CgroupMembership *m, const char 
                 const CgroupEntry *e = &m->entries[i];
 
                 if (isempty(controller) ? isempty(e->controllers)
-                                        : list_contains(e->controllers, controller, strlen(controller)))
+                                        : cgroup_list_contains(e->controllers, controller, strlen(controller)))
                         return e;
         }
         return NULL;
 }
 
-int cgroup_get_directory_of(const CgroupMembership *its, const CgroupMembership *own, const char *controller,
+int cgroup_get_directory_of(const CgroupMembership *its, CgroupView *view, const char *controller,
                             const char *control_group, char **ret) {
         const CgroupEntry *e = membership_find(its, controller);
         const char *ours, *path;
@@ -235,10 +150,46 @@ int cgroup_get_directory_of(const CgroupMembership *its, const CgroupMembership 
                 path = control_group;
 
         /* The root is above us in any case: that is where a v1 hierarchy shows a process that is dead. */
-        ours = cgroup_membership_get(own, e->controllers);
+        ours = cgroup_membership_get(&view->own, e->controllers);
         if (!ours || path_is_within(ours, path))
                 return -ENOENT;
-        return cgroup_get_directory(e->controllers, path, ret);
+        return cgroup_view_get_directory(view, e->controllers, path, ret);
+}
+
+/* How much a hierarchy's word counts, most first. A v1 hierarchy may carry several controllers: "cpu,cpuacct". */
+static unsigned hierarchy_rank(const char *controllers) {
+        static const char *const known[] = { "", "name=systemd", "memory", "pids", "cpu" };
+
+        for (unsigned i = 0; i < ELEMENTSOF(known); i++) {
+                const char *rest = startswith(controllers, known[i]);
+
+                if (rest && (*rest == '\0' || (i > 0 && *rest == ',')))
+                        return i;
+        }
+        return ELEMENTSOF(known);
+}
+
+int cgroup_get_path(const CgroupMembership *its, const CgroupView *view, char **ret) {
+        unsigned best_rank = UINT32_MAX;
+        const char *best = "";
+        char *copy;
+
+        for (size_t i = 0; i < its->n_entries; i++) {
+                const CgroupEntry *e = &its->entries[i];
+                unsigned rank = hierarchy_rank(e->controllers);
+
+                if (rank < best_rank && !streq_ptr(e->path, cgroup_membership_get(&view->own, e->controllers))) {
+                        best = e->path;
+                        best_rank = rank;
+                }
+        }
+
+        copy = strdup(best);
+        if (!copy)
+                return -ENOMEM;
+
+        *ret = copy;
+        return 0;
 }
 
 /* --- what files say --------------------------------------------------------------------------------------------- */
@@ -297,7 +248,7 @@ static void descendants_add_of(Descendants *d, pid_t pid) {
                         descendants_add_of_thread(d, pid, e->d_name);
 }
 
-static int list_add_foreign(char ***paths, const CgroupMembership *own, pid_t pid) {
+static int list_add_foreign(char ***paths, CgroupView *view, pid_t pid) {
         _cleanup_(cgroup_membership_done) CgroupMembership its = {};
         int r;
 
@@ -309,10 +260,10 @@ static int list_add_foreign(char ***paths, const CgroupMembership *own, pid_t pi
                 _cleanup_(freep) char *directory = NULL;
                 const CgroupEntry *e = &its.entries[i];
 
-                if (streq_ptr(e->path, cgroup_membership_get(own, e->controllers)))
+                if (streq_ptr(e->path, cgroup_membership_get(&view->own, e->controllers)))
                         continue;
 
-                r = cgroup_get_directory(e->controllers, e->path, &directory);
+                r = cgroup_view_get_directory(view, e->controllers, e->path, &directory);
                 if (r == -ENOENT)
                         continue;
                 if (r < 0)
@@ -329,12 +280,12 @@ static int list_add_foreign(char ***paths, const CgroupMembership *own, pid_t pi
 }
 
 int cgroup_list_of_children(pid_t pid, char ***ret) {
-        _cleanup_(cgroup_membership_done) CgroupMembership own = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
         _cleanup_(strv_freep) char **paths = NULL;
         _cleanup_(freep) Descendants *d = NULL;
         int r;
 
-        r = cgroup_membership_read(pid, &own);
+        r = cgroup_view_open(&view, pid);
         if (r < 0)
                 return r;
 
@@ -348,7 +299,7 @@ int cgroup_list_of_children(pid_t pid, char ***ret) {
                 descendants_add_of(d, d->pids[i]);
 
         for (size_t i = 0; i < d->n_pids; i++) {
-                r = list_add_foreign(&paths, &own, d->pids[i]);
+                r = list_add_foreign(&paths, &view, d->pids[i]);
                 if (r < 0)
                         return r;
         }
@@ -362,7 +313,8 @@ int cgroup_list_of_children(pid_t pid, char ***ret) {
         return 0;
 }
 
-static int list_add_directory(char ***paths, const CgroupEntry *own, const char *cgroups_path, const char *id) {
+static int list_add_directory(char ***paths, CgroupView *view, const CgroupEntry *own, const char *cgroups_path,
+                              const char *id) {
         _cleanup_(freep) char *path = NULL, *directory = NULL;
         int r;
 
@@ -373,7 +325,7 @@ static int list_add_directory(char ***paths, const CgroupEntry *own, const char 
         if (!path)
                 return -ENOMEM;
 
-        r = cgroup_get_directory(own->controllers, path, &directory);
+        r = cgroup_view_get_directory(view, own->controllers, path, &directory);
         if (r == -ENOENT)
                 return 0;
         if (r < 0)
@@ -383,7 +335,7 @@ static int list_add_directory(char ***paths, const CgroupEntry *own, const char 
 }
 
 int cgroup_list_of_container(const char *cgroups_path, const char *id, char ***ret) {
-        _cleanup_(cgroup_membership_done) CgroupMembership own = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
         _cleanup_(strv_freep) char **paths = NULL;
         int r;
 
@@ -399,12 +351,12 @@ int cgroup_list_of_container(const char *cgroups_path, const char *id, char ***r
                 return 0;
         }
 
-        r = cgroup_membership_read(getpid(), &own);
+        r = cgroup_view_open(&view, getpid());
         if (r < 0)
                 return r;
 
-        for (size_t i = 0; i < own.n_entries; i++) {
-                r = list_add_directory(&paths, &own.entries[i], cgroups_path, id);
+        for (size_t i = 0; i < view.own.n_entries; i++) {
+                r = list_add_directory(&paths, &view, &view.own.entries[i], cgroups_path, id);
                 if (r < 0)
                         return r;
         }
@@ -439,76 +391,52 @@ int cgroup_remove_empty(char *const *paths) {
 
 /* --- freezer ---------------------------------------------------------------------------------------------------- */
 
-/* Whether one of the file's lines is this text: 1, 0, or -errno. */
-static int attribute_says(const char *directory, const char *name, const char *text) {
-        _cleanup_(freep) char *path = NULL, *line = NULL;
-        _cleanup_(fclosep) FILE *f = NULL;
-        size_t size = 0;
+/* Whether one of the file's lines is one of these two texts: 1, 0, or -errno. */
+static int attribute_says(const char *directory, const char *name, const char *text, const char *or_text) {
+        _cleanup_(freep) char *path = NULL, *content = NULL;
+        _cleanup_(safe_closep) int fd = -EBADF;
+        char *line, *rest;
+        int r;
 
         path = strdup_printf("%s/%s", directory, name);
         if (!path)
                 return -ENOMEM;
 
-        f = fopen(path, "re");
-        if (!f)
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
                 return -errno;
+        r = file_read_fd(fd, ATTRIBUTE_MAX, &content, NULL);
+        if (r < 0)
+                return r;
 
-        while (getline(&line, &size, f) >= 0) {
-                line[strcspn(line, "\n")] = '\0';
-                if (streq(line, text))
+        rest = content;
+        while ((line = strsep(&rest, "\n")))
+                if (streq(line, text) || streq(line, or_text))
                         return 1;
-        }
         return 0;
 }
 
-/* Frozen by itself or by a cgroup above it; or told to freeze and not there yet. */
-static int unified_is_frozen(const char *path) {
-        _cleanup_(freep) char *directory = NULL;
-        int r;
-
-        r = cgroup_get_directory("", path, &directory);
-        if (r < 0)
-                return r;
-
-        r = attribute_says(directory, "cgroup.events", "frozen 1");
-        if (r > 0)
-                return r;
-        return attribute_says(directory, "cgroup.freeze", "1");
-}
-
-static int v1_is_frozen(const char *controllers, const char *path) {
-        _cleanup_(freep) char *directory = NULL;
-        int r;
-
-        r = cgroup_get_directory(controllers, path, &directory);
-        if (r < 0)
-                return r;
-
-        r = attribute_says(directory, "freezer.state", "FROZEN");
-        if (r != 0)
-                return r;
-        return attribute_says(directory, "freezer.state", "FREEZING");
-}
-
 /* Where both kinds are mounted either may have been used: one that says "frozen" is enough, and one that says
- * anything is enough for "thawed". */
-int cgroup_is_frozen(pid_t pid) {
-        _cleanup_(cgroup_membership_done) CgroupMembership m = {};
+ * anything is enough for "thawed". Frozen is who is so by itself or by a cgroup above; what was told to freeze and is
+ * not there yet counts as well. */
+int cgroup_is_frozen(const CgroupMembership *its, CgroupView *view) {
         int result = -ENOENT, r;
 
-        r = cgroup_membership_read(pid, &m);
-        if (r < 0)
-                return r;
+        for (size_t i = 0; i < its->n_entries; i++) {
+                const CgroupEntry *e = &its->entries[i];
+                _cleanup_(freep) char *directory = NULL;
+                bool unified = isempty(e->controllers);
 
-        for (size_t i = 0; i < m.n_entries; i++) {
-                const CgroupEntry *e = &m.entries[i];
-
-                if (isempty(e->controllers))
-                        r = unified_is_frozen(e->path);
-                else if (list_contains(e->controllers, "freezer", strlen("freezer")))
-                        r = v1_is_frozen(e->controllers, e->path);
-                else
+                if (!unified && !cgroup_list_contains(e->controllers, "freezer", strlen("freezer")))
                         continue;
+
+                r = cgroup_view_get_directory(view, e->controllers, e->path, &directory);
+                if (r >= 0 && unified) {
+                        r = attribute_says(directory, "cgroup.events", "frozen 1", "frozen 1");
+                        if (r <= 0)
+                                r = attribute_says(directory, "cgroup.freeze", "1", "1");
+                } else if (r >= 0)
+                        r = attribute_says(directory, "freezer.state", "FROZEN", "FREEZING");
 
                 if (r > 0)
                         return 1;

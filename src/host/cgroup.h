@@ -19,21 +19,28 @@ typedef struct CgroupMembership {
         size_t n_entries;
 } CgroupMembership;
 
+typedef struct CgroupView CgroupView; /* host/cgroup-view.h */
+
 /* -ESRCH when there is no such process. The caller ends it with cgroup_membership_done(), which takes an empty one as
  * well. */
 int cgroup_membership_read(pid_t pid, CgroupMembership *ret);
-/* The same of 'pid' and of ourselves, to see what it has of its own; both are to be ended, also after a failure. */
-int cgroup_membership_read_both(pid_t pid, CgroupMembership *ret, CgroupMembership *ret_own);
 void cgroup_membership_done(CgroupMembership *m);
 const char *cgroup_membership_get(const CgroupMembership *m,
                                   const char *controllers); /* the path, or NULL; 'm' keeps it */
 
+/* Is a word of 'n' bytes in this list, with commas between? */
+bool cgroup_list_contains(const char *list, const char *word, size_t n);
+
+/* The path of a process's cgroup, as pid_read_cgroup() has it: in the hierarchy that counts most of those where it is
+ * not in ours; "" when there is none. The caller frees *ret. */
+int cgroup_get_path(const CgroupMembership *its, const CgroupView *view, char **ret);
+
 /* The directory (absolute, below where the hierarchy is mounted) of a process's cgroup in the hierarchy that has this
- * controller ("memory"; "" is the unified one). 'its' is the process's membership and 'own' ours: a cgroup that is
- * ours as well, or one above, tells nothing about a container. 'control_group' is the container's own, as
+ * controller ("memory"; "" is the unified one). 'its' is the process's membership and 'view' has ours: a cgroup that
+ * is ours as well, or one above, tells nothing about a container. 'control_group' is the container's own, as
  * pid_read_cgroup() has said when it was made, or NULL: of a process further down (an init system moves itself into
  * one of its own making) it is what counts. -ENOENT when there is none. The caller frees *ret. */
-int cgroup_get_directory_of(const CgroupMembership *its, const CgroupMembership *own, const char *controller,
+int cgroup_get_directory_of(const CgroupMembership *its, CgroupView *view, const char *controller,
                             const char *control_group, char **ret);
 
 /* The number behind a key, in the text of a file of lines "KEY NUMBER" (memory.events, cpu.stat, memory.oom_control,
@@ -56,6 +63,6 @@ int cgroup_list_of_container(const char *cgroups_path, const char *id, char ***r
  * many still exist. */
 int cgroup_remove_empty(char *const *paths);
 
-/* cgroup v2 freezer, or v1's: 1 frozen (or about to be), 0 thawed, -errno (-ENOENT: none; -ESRCH). By the pid of a
+/* cgroup v2 freezer, or v1's: 1 frozen (or about to be), 0 thawed, -errno (-ENOENT: none). By the membership of a
  * process in it. */
-int cgroup_is_frozen(pid_t pid);
+int cgroup_is_frozen(const CgroupMembership *its, CgroupView *view);

@@ -5,13 +5,13 @@
  * cgroup v2: inotify tells that memory.events has changed, which it does for many reasons (each time that a limit is
  * met); only "oom_kill" counts. It includes the cgroups below.
  *
- * cgroup v1: an eventfd tells that this cgroup or one above it is out of memory: before the kernel has killed anybody,
- * and when it finds its victim elsewhere as well. So the count is looked at again for a while. It also tells when the
- * cgroup is removed. */
+ * cgroup v1: an eventfd tells that this cgroup or one above it is out of memory: before the kernel has killed
+ * anybody, and when it finds its victim elsewhere as well. So the count is looked at again for a while. It also tells
+ * when the cgroup is removed. */
 
 #include "host/oom.h"
 
-#include "host/cgroup.h"
+#include "host/cgroup-view.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -129,16 +129,21 @@ static void watcher_remove(OomWatcher *w, const OomWatch *o) {
 
 /* --- the count -------------------------------------------------------------------------------------------------- */
 
-/* -ENOENT when the cgroup is gone. */
-static int counter_read(const char *path, ino_t *ret_inode, uint64_t *ret) {
-        _cleanup_(safe_closep) int fd = -EBADF;
+static int counter_open(int dir_fd, const char *path) {
+        int fd;
+
+        fd = openat(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENODEV ? -ENOENT : -errno;
+        return fd;
+}
+
+/* -ENOENT when the cgroup is gone, -ENODATA when it counts no kills. */
+static int counter_read(int fd, ino_t *ret_inode, uint64_t *ret) {
         _cleanup_(freep) char *text = NULL;
         struct stat st;
         int r;
 
-        fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0)
-                return errno == ENODEV ? -ENOENT : -errno;
         if (fstat(fd, &st) < 0)
                 return -errno;
 
@@ -171,6 +176,7 @@ static void watch_end(OomWatch *o) {
 
 /* How many kills are new; they are known from now on. -ENOENT when the cgroup is gone. */
 static int watch_count(OomWatch *o, uint64_t *ret_kills) {
+        _cleanup_(safe_closep) int fd = -EBADF;
         uint64_t count = 0, kills;
         ino_t inode = 0;
         int r;
@@ -178,7 +184,9 @@ static int watch_count(OomWatch *o, uint64_t *ret_kills) {
         if (o->inode == 0)
                 return -ENOENT;
 
-        r = counter_read(o->path, &inode, &count);
+        r = fd = counter_open(AT_FDCWD, o->path);
+        if (r >= 0)
+                r = counter_read(fd, &inode, &count);
         if (r == -ENOENT || (r >= 0 && inode != o->inode)) {
                 watch_end(o);
                 return -ENOENT;
@@ -211,8 +219,8 @@ static void watch_look_in(OomWatch *o, uint64_t usec) {
                 (void) sd_event_source_set_priority(o->again, w->priority);
 }
 
-/* Looks at the count, and arranges for another look if there is still something to come. Tells last: that may free the
- * watch. */
+/* Looks at the count, and arranges for another look if there is still something to come. Tells last: that may free
+ * the watch. */
 static void watch_look(OomWatch *o) {
         uint64_t kills = 0;
         int r;
@@ -257,16 +265,10 @@ static int watch_on_eventfd(sd_event_source *s, int fd, uint32_t revents, void *
 }
 
 /* The kernel needs no more of ours than the eventfd. */
-static int eventfd_register(const char *directory, int fd) {
-        _cleanup_(safe_closep) int dir_fd = -EBADF, counter_fd = -EBADF, control_fd = -EBADF;
+static int eventfd_register(int dir_fd, int counter_fd, int fd) {
+        _cleanup_(safe_closep) int control_fd = -EBADF;
         char text[32];
 
-        dir_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (dir_fd < 0)
-                return -errno;
-        counter_fd = openat(dir_fd, "memory.oom_control", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (counter_fd < 0)
-                return -errno;
         control_fd = openat(dir_fd, "cgroup.event_control", O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
         if (control_fd < 0)
                 return -errno;
@@ -275,14 +277,14 @@ static int eventfd_register(const char *directory, int fd) {
         return file_write_all(control_fd, text, strlen(text));
 }
 
-static int watch_begin_v1(OomWatch *o, const char *directory) {
+static int watch_begin_v1(OomWatch *o, int dir_fd, int counter_fd) {
         _cleanup_(safe_closep) int fd = -EBADF;
         int r;
 
         fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (fd < 0)
                 return -errno;
-        r = eventfd_register(directory, fd);
+        r = eventfd_register(dir_fd, counter_fd, fd);
         if (r < 0)
                 return r;
 
@@ -377,8 +379,9 @@ static int watcher_open_inotify(OomWatcher *w) {
         return 0;
 }
 
-static int watch_begin_v2(OomWatch *o) {
+static int watch_begin_v2(OomWatch *o, int counter_fd) {
         OomWatcher *w = o->watcher;
+        char path[64];
         int r;
 
         r = watcher_open_inotify(w);
@@ -388,7 +391,9 @@ static int watch_begin_v2(OomWatch *o) {
         if (r < 0)
                 return r;
 
-        r = inotify_add_watch(w->inotify_fd, o->path, IN_MODIFY | IN_DONT_FOLLOW);
+        /* The very file that is going to be read, and not what has its path by now. */
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", counter_fd);
+        r = inotify_add_watch(w->inotify_fd, path, IN_MODIFY);
         if (r < 0)
                 return -errno;
         o->wd = r;
@@ -423,35 +428,32 @@ static OomWatch *watch_alloc(OomWatcher *w, const char *directory, const char *f
 
 int oom_watch_new_in(OomWatch **ret, OomWatcher *w, const char *directory, bool unified, uint64_t known, OomSeen seen,
                      void *userdata) {
+        _cleanup_(safe_closep) int dir_fd = -EBADF, fd = -EBADF;
+        const char *file = unified ? "memory.events" : "memory.oom_control";
         _cleanup_(oom_watch_freep) OomWatch *o = NULL;
-        ino_t inode = 0;
         uint64_t count = 0;
         int r;
 
-        o = watch_alloc(w, directory, unified ? "memory.events" : "memory.oom_control");
+        o = watch_alloc(w, directory, file);
         if (!o)
                 return -ENOMEM;
         o->seen = seen;
         o->userdata = userdata;
 
-        /* A kernel that has no such file (or not in this hierarchy), or no such line in it, does not count. */
-        r = counter_read(o->path, &inode, &count);
-        if (r == -ENOENT || r == -ENODATA)
-                return -EOPNOTSUPP;
+        r = dir_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (r < 0)
-                return r;
-        o->inode = inode;
+                r = -errno;
+        if (r >= 0)
+                r = fd = counter_open(dir_fd, file);
+        if (r >= 0)
+                r = unified ? watch_begin_v2(o, fd) : watch_begin_v1(o, dir_fd, fd);
 
-        r = unified ? watch_begin_v2(o) : watch_begin_v1(o, directory);
+        /* Not before, so that nothing is missed in between. A kernel that has no such file (or not in this
+         * hierarchy), or no such line in it, does not count. */
+        if (r >= 0)
+                r = counter_read(fd, &o->inode, &count);
         if (r < 0)
-                return r == -ENOENT ? -EOPNOTSUPP : r;
-
-        /* Once more, for what has come before we were told of it. */
-        r = counter_read(o->path, &inode, &count);
-        if (r < 0)
-                return r == -ENOENT ? -EOPNOTSUPP : r;
-        if (inode != o->inode)
-                return -EOPNOTSUPP;
+                return r == -ENOENT || r == -ENODATA ? -EOPNOTSUPP : r;
 
         o->known = known > count ? count : known;
         if (o->known < count)
@@ -462,31 +464,27 @@ int oom_watch_new_in(OomWatch **ret, OomWatcher *w, const char *directory, bool 
 }
 
 /* Where the kernel counts for this process: one controller is in one hierarchy only. */
-static int find_directory(pid_t pid, const char *control_group, char **ret, bool *ret_unified) {
-        _cleanup_(cgroup_membership_done) CgroupMembership its = {}, own = {};
+static int find_directory(const CgroupMembership *its, CgroupView *view, const char *control_group, char **ret,
+                          bool *ret_unified) {
         int r;
 
-        r = cgroup_membership_read_both(pid, &its, &own);
-        if (r < 0)
-                return r;
-
         *ret_unified = false;
-        r = cgroup_get_directory_of(&its, &own, "memory", control_group, ret);
+        r = cgroup_get_directory_of(its, view, "memory", control_group, ret);
         if (r != -ENOENT)
                 return r;
 
         *ret_unified = true;
-        r = cgroup_get_directory_of(&its, &own, "", control_group, ret);
+        r = cgroup_get_directory_of(its, view, "", control_group, ret);
         return r == -ENOENT ? -EOPNOTSUPP : r;
 }
 
-int oom_watch_new(OomWatch **ret, OomWatcher *w, pid_t pid, const char *control_group, uint64_t known, OomSeen seen,
-                  void *userdata) {
+int oom_watch_new(OomWatch **ret, OomWatcher *w, const CgroupMembership *its, CgroupView *view,
+                  const char *control_group, uint64_t known, OomSeen seen, void *userdata) {
         _cleanup_(freep) char *directory = NULL;
         bool unified = false;
         int r;
 
-        r = find_directory(pid, control_group, &directory, &unified);
+        r = find_directory(its, view, control_group, &directory, &unified);
         if (r < 0)
                 return r;
         return oom_watch_new_in(ret, w, directory, unified, known, seen, userdata);

@@ -5,6 +5,7 @@
  * all) or memory.oom_control (v1; an eventfd each). The count is the kernel's own, so none is lost while we are away,
  * and reading it once more at an exit tells of the kill that caused it. */
 
+#include "host/cgroup.h"
 #include "util/macro.h"
 
 #include <sys/types.h>
@@ -20,12 +21,12 @@ int oom_watcher_new(OomWatcher **ret, sd_event *event, int64_t priority);
 OomWatcher *oom_watcher_free(OomWatcher *w); /* after all its watches */
 DEFINE_CLEANUP(OomWatcher *, oom_watcher_free);
 
-/* Watches the memory cgroup of a living process. 'control_group' is the container's own cgroup, or NULL: see
+/* Watches the memory cgroup of a living process, which has this membership. 'control_group' is the container's own cgroup, or NULL: see
  * cgroup_get_directory_of(). 'known' is the count that has been told of before (after a restart), or UINT64_MAX:
  * whatever it is now. A greater count now is told at once, from the loop. -EOPNOTSUPP when the process is in no
- * memory cgroup but our own, or the kernel does not count; -ESRCH. */
-int oom_watch_new(OomWatch **ret, OomWatcher *w, pid_t pid, const char *control_group, uint64_t known, OomSeen seen,
-                  void *userdata);
+ * memory cgroup but our own, or the kernel does not count. */
+int oom_watch_new(OomWatch **ret, OomWatcher *w, const CgroupMembership *its, CgroupView *view,
+                  const char *control_group, uint64_t known, OomSeen seen, void *userdata);
 OomWatch *oom_watch_free(OomWatch *o);
 DEFINE_CLEANUP(OomWatch *, oom_watch_free);
 

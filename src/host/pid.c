@@ -9,7 +9,7 @@
 
 #include "host/pid.h"
 
-#include "host/cgroup.h"
+#include "host/cgroup-view.h"
 #include "util/clock.h"
 
 #include <assert.h>
@@ -153,46 +153,15 @@ int pid_open(pid_t pid, uint64_t start_time) {
 
 /* --- control group ---------------------------------------------------------------------------------------------- */
 
-/* How much a hierarchy's word counts, most first. A v1 hierarchy may carry several controllers: "cpu,cpuacct". */
-static unsigned hierarchy_rank(const char *controllers) {
-        static const char *const known[] = { "", "name=systemd", "memory", "pids", "cpu" };
-
-        for (unsigned i = 0; i < ELEMENTSOF(known); i++) {
-                const char *rest = startswith(controllers, known[i]);
-
-                if (rest && (*rest == '\0' || (i > 0 && *rest == ',')))
-                        return i;
-        }
-        return ELEMENTSOF(known);
-}
-
 int pid_read_cgroup(pid_t pid, char **ret) {
-        _cleanup_(cgroup_membership_done) CgroupMembership own = {}, its = {};
-        unsigned best_rank = UINT32_MAX;
-        const char *best = "";
-        char *copy;
+        _cleanup_(cgroup_membership_done) CgroupMembership its = {};
+        _cleanup_(cgroup_view_done) CgroupView view = {};
         int r;
 
-        r = cgroup_membership_read_both(pid, &its, &own);
-        if (r < 0)
-                return r;
-
-        for (size_t i = 0; i < its.n_entries; i++) {
-                const CgroupEntry *e = &its.entries[i];
-                unsigned rank = hierarchy_rank(e->controllers);
-
-                if (rank < best_rank && !streq_ptr(e->path, cgroup_membership_get(&own, e->controllers))) {
-                        best = e->path;
-                        best_rank = rank;
-                }
-        }
-
-        copy = strdup(best);
-        if (!copy)
-                return -ENOMEM;
-
-        *ret = copy;
-        return 0;
+        r = cgroup_membership_read(pid, &its);
+        if (r >= 0)
+                r = cgroup_view_open(&view, getpid());
+        return r < 0 ? r : cgroup_get_path(&its, &view, ret);
 }
 
 /* --- watching --------------------------------------------------------------------------------------------------- */

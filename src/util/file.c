@@ -188,6 +188,8 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
                 size += (size_t) n;
                 if (size > max)
                         return -EFBIG;
+                if (st.st_size > 0 && size == (size_t) st.st_size && size < allocated)
+                        break; /* there was room for more; who has no size (/proc) is asked once more */
                 if (size == allocated) {
                         char *larger = realloc(text, allocated * 2 + 1);
 

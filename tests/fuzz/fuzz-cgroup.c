@@ -2,6 +2,7 @@
 /* /proc/PID/cgroup and /proc/self/mountinfo, line by line. */
 
 #include "host/cgroup.c"
+#include "host/cgroup-view.c"
 
 #include "fuzz.h"
 
@@ -12,7 +13,7 @@ FUZZ_TARGET(cgroup) {
 
         while ((line = strsep(&rest, "\n"))) {
                 _cleanup_(freep) char *copy = strdup(line);
-                Mount m;
+                CgroupMount m;
 
                 (void) membership_add_line(&membership, copy);
                 if (mountinfo_parse(line, &m))
