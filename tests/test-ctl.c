@@ -8,6 +8,7 @@
 #include "ctl/event-print.h"
 #include "ctl/format.h"
 #include "ctl/nearest.h"
+#include "ctl/oci-spec.h"
 #include "ctl/process-spec.h"
 #include "ctl/quantity.h"
 #include "ctl/report.h"
@@ -686,7 +687,10 @@ static void test_keys_are_found_wherever_they_are(void **state) {
                 bool detached;
         } cases[] = {
                 { "ctrl-p,ctrl-q", "abc", "abc", false },
-                { "ctrl-p,ctrl-q", "ab\x10\x11" "cd", "ab", true },
+                { "ctrl-p,ctrl-q",
+                  "ab\x10\x11"
+                  "cd",
+                  "ab", true },
                 { "ctrl-p,ctrl-q", "\x10x\x11", "\x10x\x11", false },
                 { "ctrl-p,ctrl-q", "\x10\x10\x11", "\x10", true },
                 { "ctrl-p,ctrl-q", "\x10\x10\x10x", "\x10\x10\x10x", false },
@@ -841,6 +845,78 @@ static void test_a_terminal_that_somebody_else_has_read_does_not_keep_us(void **
         sd_event_unref(event);
 }
 
+/* -- a configuration of our own
+ * -------------------------------------------------------------------------------------- */
+
+static void assert_mount_refused(const char *text, const char *reason) {
+        _cleanup_(freep) char *told = NULL;
+        OciSpec spec = {};
+
+        assert_int_equal(oci_spec_add_mount(&spec, text, &told), -EINVAL);
+        if (!told || !strstr(told, reason))
+                fail_msg("\"%s\" was refused because \"%s\"", text, told ? told : "");
+        assert_int_equal(spec.n_mounts, 0);
+        oci_spec_done(&spec);
+}
+
+static void test_mounts_are_checked_word_by_word(void **state) {
+        assert_mount_refused("", "none of");
+        assert_mount_refused("type=bind,,dst=/a", "none of");
+        assert_mount_refused("type=", "none of");
+        assert_mount_refused("type=bind,src=/a,dst=/b,ro=maybe", "none of");
+        assert_mount_refused("dst=/a", "\"type=\" is missing");
+        assert_mount_refused("type=bind,src=/a", "\"dst=\"");
+        assert_mount_refused("type=bind,src=/a,dst=a", "\"dst=\"");
+        assert_mount_refused("type=tmpfs,dst=/a,size=0", "\"size=\"");
+        assert_mount_refused("type=tmpfs,dst=/a,size=max", "\"size=\"");
+        assert_mount_refused("type=tmpfs,dst=/a,mode=8", "\"mode=\"");
+        assert_mount_refused("type=proc,dst=/proc", "bind or tmpfs");
+}
+
+static void test_a_configuration_is_what_the_command_line_says(void **state) {
+        const char *const args[] = { "a", "\"b\"", NULL };
+        OciSpec spec = { .rootfs = "/r", .hostname = "h", .cgroup_namespace = true };
+        _cleanup_(freep) char *text = NULL, *reason = NULL;
+        _cleanup_(json_freep) Json tree = NULL;
+        Json mounts, linux_part;
+        const char *value;
+        uint64_t n = 0;
+
+        spec.process.args = (char *const *) args;
+        assert_int_equal(process_spec_add_env(&spec.process.env, "A=1"), 0);
+        assert_int_equal(
+                oci_spec_add_mount(&spec, "type=bind,type=bind,src=/s,source=/t,target=/d,ro,readonly", &reason), 0);
+        assert_int_equal(oci_spec_add_mount(&spec, "type=tmpfs,dst=/e,size=1K", &reason), 0);
+        assert_int_equal(resources_take(&spec.resources, RESOURCE_MEMORY, "1M"), 0);
+        assert_int_equal(oci_spec_write(&spec, &text), 0);
+        oci_spec_done(&spec);
+
+        assert_int_equal(json_parse(text, strlen(text), &tree, NULL), 0);
+        assert_string_equal(json_string(json_element(json_get(json_get(tree, "process"), "args"), 1)), "\"b\"");
+        assert_int_equal(json_length(json_get(json_get(tree, "process"), "env")), 3);
+
+        mounts = json_get(tree, "mounts");
+        assert_int_equal(json_length(mounts), 7 + 2);
+        assert_int_equal(json_get_string(json_element(mounts, 7), "source", &value), 1);
+        assert_string_equal(value, "/t");
+        assert_int_equal(json_length(json_get(json_element(mounts, 7), "options")), 3);
+        assert_string_equal(json_string(json_element(json_get(json_element(mounts, 8), "options"), 0)), "size=1024");
+
+        linux_part = json_get(tree, "linux");
+        assert_int_equal(json_length(json_get(linux_part, "namespaces")), 6);
+        assert_null(json_get(linux_part, "cgroupsPath"));
+        assert_int_equal(json_get_uint64(json_get(json_get(linux_part, "resources"), "memory"), "limit", &n), 1);
+        assert_int_equal(n, 1 << 20);
+}
+
+static void test_what_json_cannot_hold_is_no_configuration(void **state) {
+        char *text = NULL;
+
+        assert_int_equal(oci_spec_write(&(OciSpec) { .rootfs = "/\xff", .hostname = "h" }, &text), -EILSEQ);
+        assert_int_equal(oci_spec_write(&(OciSpec) { .rootfs = "/r", .hostname = "\xff" }, &text), -EILSEQ);
+        assert_null(text);
+}
+
 /* -- errors
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -910,6 +986,9 @@ int main(void) {
                 cmocka_unit_test(test_a_process_without_a_model_is_roots),
                 cmocka_unit_test(test_a_process_in_a_container_has_a_path),
                 cmocka_unit_test(test_a_terminal_that_somebody_else_has_read_does_not_keep_us),
+                cmocka_unit_test(test_mounts_are_checked_word_by_word),
+                cmocka_unit_test(test_a_configuration_is_what_the_command_line_says),
+                cmocka_unit_test(test_what_json_cannot_hold_is_no_configuration),
                 cmocka_unit_test(test_usual_causes_come_with_a_hint),
                 cmocka_unit_test(test_a_lost_daemon_is_told_from_one_that_refuses),
         };

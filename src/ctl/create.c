@@ -14,15 +14,19 @@
 #include "ctl/report.h"
 #include "ctl/tty.h"
 #include "util/strv.h"
+#include "util/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 static const char *const stream_names[3] = { "Stdin", "Stdout", "Stderr" };
 
 void create_options_done(CreateOptions *o) {
         o->labels = strv_free(o->labels);
         o->rootfs = strv_free(o->rootfs);
+        o->made_id = mfree(o->made_id);
+        spec_options_done(&o->spec);
 }
 
 static int list_take(char ***list, const char *text) {
@@ -68,11 +72,17 @@ static int owner_take(const char **ret, const char *verb, const char *name) {
 
 int create_options_take(void *options, const char *verb, int c) {
         CreateOptions *o = options;
+        int r;
+
+        r = spec_options_take(&o->spec, verb, c);
+        if (r != 0)
+                return r < 0 ? r : 0;
 
         /* clang-format off */
         switch (c) {
         case 'b':                       return directory_take(&o->bundle, verb, "bundle");
         case 't':                       o->terminal = true; return 0;
+        case OPTION_NAME:               o->name = optarg; return 0;
         case OPTION_RUNTIME:            o->runtime = optarg; return 0;
         case OPTION_RUNTIME_ROOT:       o->runtime_root = optarg; return 0;
         case OPTION_SYSTEMD_CGROUP:     o->systemd_cgroup = true; return 0;
@@ -91,6 +101,67 @@ int create_options_take(void *options, const char *verb, int c) {
         }
         /* clang-format on */
         return 0;
+}
+
+bool create_options_begin_command(void *options) {
+        CreateOptions *o = options;
+
+        if (!o->spec.rootfs)
+                o->argument_first = true;
+        return o->spec.rootfs;
+}
+
+/* Short enough to be typed, long enough to be new. */
+static int id_make(char **ret) {
+        unsigned char random[6];
+
+        if (getrandom(random, sizeof(random), 0) != sizeof(random))
+                return report_errno(errno, _("Cannot make an id"));
+        *ret = strdup_printf("%02x%02x%02x%02x%02x%02x", random[0], random[1], random[2], random[3], random[4],
+                             random[5]);
+        return *ret ? 0 : report_errno(ENOMEM, _("Cannot make an id"));
+}
+
+static int options_check(const CreateOptions *o, const char *verb) {
+        if (!o->spec.rootfs && o->spec.orphan)
+                return settings_usage_error(
+                        verb, _("--%s needs --rootfs=; with a bundle, its config.json says such things."),
+                        o->spec.orphan);
+        if (!o->spec.rootfs)
+                return 0;
+        if (o->bundle)
+                return settings_usage_error(verb, _("--bundle= and --rootfs= exclude each other."));
+        if (o->argument_first)
+                return settings_usage_error(
+                        verb, _("--rootfs= has to stand before the command, and the id is given by --name=."));
+        return 0;
+}
+
+int create_options_finish(CreateOptions *o, int argc, char *argv[], Settings *s, const VerbSyntax *syntax,
+                          ContainerRefs *refs, Client **ret_client) {
+        char *ids[] = { argv[0], (char *) o->name, NULL };
+        int r;
+
+        r = options_check(o, argv[0]);
+        if (r < 0)
+                return r;
+        if (o->spec.rootfs)
+                o->spec.spec.process.args = argv + optind;
+        else {
+                r = settings_check_arguments(argc, argv, o->name ? 0 : 1, o->name ? 0 : 1);
+                if (r < 0)
+                        return r;
+        }
+
+        if (o->spec.rootfs && !o->name) {
+                r = id_make(&o->made_id);
+                if (r < 0)
+                        return VERB_FAILED;
+                ids[1] = o->made_id;
+        } else if (!o->name)
+                ids[1] = argv[optind];
+        optind = 1;
+        return verb_connect(2, ids, s, syntax, refs, ret_client);
 }
 
 int create_absolute_path(const char *path, char **ret) {
@@ -298,10 +369,12 @@ static int append_streams(sd_bus_message *m, const CreateOptions *o, const Setti
         return r;
 }
 
-static int append_options(sd_bus_message *m, const CreateOptions *o, const Settings *s) {
+static int append_options(sd_bus_message *m, const CreateOptions *o, const char *spec, const Settings *s) {
         int r;
 
         r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r >= 0 && spec)
+                r = sd_bus_message_append(m, "{sv}", "Spec", "s", spec);
         if (r >= 0)
                 r = append_runtime(m, o->runtime);
         if (r >= 0)
@@ -336,21 +409,31 @@ int create_append_streams(sd_bus_message *m, const CreateOptions *o, const Setti
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int create_message(Client *c, const ContainerRef *ref, const CreateOptions *o, sd_bus_message **ret) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+static int append_bundle(sd_bus_message *m, const CreateOptions *o) {
         _cleanup_(freep) char *bundle = NULL;
         int r;
 
+        if (o->spec.rootfs)
+                return sd_bus_message_append(m, "s", "");
         r = create_absolute_path(o->bundle ? o->bundle : ".", &bundle);
-        if (r < 0)
-                return r;
+        return r < 0 ? r : sd_bus_message_append(m, "s", bundle);
+}
+
+static int create_message(Client *c, const ContainerRef *ref, const CreateOptions *o, const char *spec,
+                          sd_bus_message **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
         r = client_new_call(c, MONOSHIM_PATH, MONOSHIM_MANAGER, "CreateContainer", &m);
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(m, "sss", ref->ns, ref->id, bundle);
+        r = sd_bus_message_append(m, "ss", ref->ns, ref->id);
         if (r < 0)
                 return r;
-        r = append_options(m, o, c->settings);
+        r = append_bundle(m, o);
+        if (r < 0)
+                return r;
+        r = append_options(m, o, spec, c->settings);
         if (r < 0)
                 return r;
 
@@ -358,12 +441,18 @@ static int create_message(Client *c, const ContainerRef *ref, const CreateOption
         return 0;
 }
 
-int create_container(Client *c, const ContainerRef *ref, const CreateOptions *o, uint32_t *ret_pid) {
+int create_container(Client *c, const ContainerRef *ref, CreateOptions *o, uint32_t *ret_pid) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(freep) char *spec = NULL;
         int r;
 
-        r = create_message(c, ref, o, &m);
+        if (o->spec.rootfs) {
+                r = spec_options_write(&o->spec, ref, o->terminal, o->systemd_cgroup, &spec);
+                if (r < 0)
+                        return r;
+        }
+        r = create_message(c, ref, o, spec, &m);
         if (r == -EOPNOTSUPP)
                 return report_errno(r, _("Cannot pass our own standard streams over this connection"));
         if (r < 0)

@@ -9,6 +9,7 @@
 typedef struct Launch {
         CreateOptions create;
         bool detach;
+        bool remove; /* said explicitly */
         bool interactive;
         DetachKeys keys;
 } Launch;

@@ -162,22 +162,14 @@ static void write_rest(JsonWriter *w, Json model) {
         }
 }
 
-int process_spec_write(const ProcessSpec *spec, Json model, char **ret) {
-        _cleanup_(json_writer_freep) JsonWriter *w = NULL;
-        const char *cwd = "/", *text;
-        char *copy;
-        size_t size;
-        int r;
+int process_spec_put(JsonWriter *w, const ProcessSpec *spec, Json model) {
+        const char *cwd = "/";
 
         if (!(spec->args && spec->args[0]) && json_length(json_get(model, "args")) == 0)
                 return -EINVAL;
         if (!strv_is_utf8(spec->args) || !strv_is_utf8(spec->env) ||
             (spec->cwd && !utf8_is_valid(spec->cwd, strlen(spec->cwd))))
                 return -EILSEQ;
-
-        w = json_writer_new(false);
-        if (!w)
-                return -ENOMEM;
 
         (void) json_get_string(model, "cwd", &cwd);
         json_open_object(w);
@@ -189,6 +181,21 @@ int process_spec_write(const ProcessSpec *spec, Json model, char **ret) {
         write_capabilities(w, spec, model);
         write_rest(w, model);
         json_close_object(w);
+        return 0;
+}
+
+int process_spec_write(const ProcessSpec *spec, Json model, char **ret) {
+        _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
+        const char *text;
+        char *copy;
+        size_t size;
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        r = process_spec_put(w, spec, model);
+        if (r < 0)
+                return r;
 
         r = json_writer_finish(w, &text, &size);
         if (r < 0)

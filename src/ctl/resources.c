@@ -5,7 +5,6 @@
 #include "ctl/resources.h"
 
 #include "ctl/quantity.h"
-#include "util/json.h"
 
 typedef enum ResourceKind {
         RESOURCE_BYTES,
@@ -89,17 +88,9 @@ bool resources_are_empty(const Resources *resources) {
         return true;
 }
 
-int resources_write(const Resources *resources, char **ret) {
-        _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
-        const char *group = NULL, *text;
-        char *copy;
-        size_t size;
-        int r;
+void resources_put(JsonWriter *w, const Resources *resources) {
+        const char *group = NULL;
 
-        if (!w)
-                return -ENOMEM;
-
-        json_open_object(w);
         for (size_t i = 0; i < RESOURCE_CPUS; i++) {
                 const Resource *item = resources->items + i;
 
@@ -117,6 +108,20 @@ int resources_write(const Resources *resources, char **ret) {
         }
         if (group)
                 json_close_object(w);
+}
+
+int resources_write(const Resources *resources, char **ret) {
+        _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
+        const char *text;
+        char *copy;
+        size_t size;
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+
+        json_open_object(w);
+        resources_put(w, resources);
         json_close_object(w);
 
         r = json_writer_finish(w, &text, &size);

@@ -3,7 +3,7 @@
 
 /* The "linux.resources" of an OCI configuration, from the command line. */
 
-#include "util/macro.h"
+#include "util/json.h"
 
 typedef enum ResourceId {
         RESOURCE_MEMORY,
@@ -35,5 +35,8 @@ int resources_take(Resources *resources, ResourceId id, const char *value);
 
 bool resources_are_empty(const Resources *resources);
 
-/* The JSON text, which the caller frees. -ENOMEM. */
+/* Writes the members of the object: one for each group of which anything is given. */
+void resources_put(JsonWriter *w, const Resources *resources);
+
+/* The JSON text of the object, which the caller frees. -ENOMEM. */
 int resources_write(const Resources *resources, char **ret);

@@ -6,16 +6,31 @@
 
 const struct option common_options[] = { COMMON_LONG_OPTIONS, {} };
 
+/* What getopt gives for an argument when its letters begin with '-'. */
+#define ARGUMENT_IN_ORDER 1
+
 int verb_parse(int argc, char *argv[], Settings *s, const VerbSyntax *syntax, void *userdata) {
-        int c, r;
+        int n_kept = 0, c, r;
 
         while ((c = settings_getopt(s, argc, argv, syntax->letters, syntax->options, syntax->usage)) > 0) {
+                if (c == ARGUMENT_IN_ORDER && syntax->begins_command) {
+                        if (syntax->begins_command(userdata)) {
+                                optind--;
+                                break;
+                        }
+                        /* What stands before has been looked at, so there is room. */
+                        argv[1 + n_kept++] = optarg;
+                        continue;
+                }
                 r = syntax->take(userdata, argv[0], c);
                 if (r < 0)
                         return r;
         }
         if (c < 0)
                 return c;
+
+        optind -= n_kept;
+        memmove(argv + optind, argv + 1, (size_t) n_kept * sizeof(argv[0]));
         return settings_check_arguments(argc, argv, syntax->min, syntax->max);
 }
 

@@ -14,11 +14,15 @@ typedef struct VerbSyntax {
         /* Takes an option with optarg. 0 or a VERB_ value. NULL where there are only the common ones. */
         int (*take)(void *userdata, const char *verb, int c);
 
+        /* Asked at each argument, where a command may begin: whether it does. No word from there on is an option of
+         * ours. NULL where there are no commands; else the letters begin with '-'. */
+        bool (*begins_command)(void *userdata);
+
         int min, max; /* arguments */
         int n_ids;    /* the first of them are ids; 0: all */
 } VerbSyntax;
 
-/* The options, and the number of arguments. 0 or a VERB_ value. */
+/* The options, and the number of arguments, which stand behind the options then. 0 or a VERB_ value. */
 int verb_parse(int argc, char *argv[], Settings *s, const VerbSyntax *syntax, void *userdata);
 
 /* The ids, and the connection. */

@@ -7,7 +7,6 @@
 #include "ctl/launch.h"
 #include "ctl/output.h"
 #include "ctl/process-spec.h"
-#include "ctl/quantity.h"
 #include "ctl/report.h"
 #include "ctl/session.h"
 #include "ctl/verb.h"
@@ -23,7 +22,6 @@
 
 enum {
         OPTION_EXEC_ID = OPTION_AFTER_CREATE,
-        OPTION_CWD,
         OPTION_PROCESS,
         OPTION_DETACH_KEYS,
 };
@@ -84,38 +82,17 @@ static void exec_done(Exec *e) {
 
 /* -- what is to be run -- */
 
-static int exec_take_env(Exec *e, const char *verb) {
-        int r;
-
-        r = process_spec_add_env(&e->spec.env, optarg);
-        if (r == -EINVAL)
-                return settings_usage_error(verb, _("--env= takes NAME or NAME=VALUE, not \"%s\"."), optarg);
-        if (r < 0) {
-                report_errno(r, _("Cannot keep the options"));
-                return VERB_FAILED;
-        }
-        return 0;
-}
-
-static int exec_take_user(Exec *e, const char *verb) {
-        if (quantity_parse_user(optarg, &e->spec.uid, &e->spec.gid) < 0)
-                return settings_usage_error(verb, _("--user= takes UID or UID:GID, as numbers, not \"%s\"."), optarg);
-        e->spec.user = true;
-        e->spec.group = strchr(optarg, ':') != NULL;
-        return 0;
-}
-
 static int exec_take(void *userdata, const char *verb, int c) {
         Exec *e = userdata;
 
         /* clang-format off */
         switch (c) {
         case 'd':                       e->detach = true; return 0;
-        case 'e':                       return exec_take_env(e, verb);
         case 'i':                       e->interactive = true; return 0;
-        case 'u':                       return exec_take_user(e, verb);
         case OPTION_EXEC_ID:            e->exec_id = optarg; return 0;
-        case OPTION_CWD:                e->spec.cwd = optarg; return 0;
+        case 'e':
+        case 'u':
+        case OPTION_CWD:                return process_option_take(&e->spec, verb, c);
         case OPTION_PROCESS:            e->file = optarg; return 0;
         case OPTION_DETACH_KEYS:        return session_take_keys(&e->keys, verb);
         default:                        return create_options_take(&e->io, verb, c);
@@ -133,8 +110,6 @@ static int exec_take_command(Exec *e, int argc, char *argv[]) {
         if (first == argc && !e->file)
                 return settings_usage_error(argv[0], _("No command is given."));
 
-        if (e->spec.cwd && e->spec.cwd[0] != '/')
-                return settings_usage_error(argv[0], _("--cwd= takes an absolute path, not \"%s\"."), e->spec.cwd);
         if (e->file && streq(e->file, "-") && e->interactive)
                 return settings_usage_error(argv[0], _("--process=- and --interactive cannot both have stdin."));
         return 0;
@@ -178,8 +153,8 @@ static int config_read(const char *bundle, Json *ret) {
         return json_parse(text, size, ret, NULL);
 }
 
-/* The file need not be for us, or be where we are. That is no reason to stop, but one to be told: the program is root's
- * then, whoever the container's is. */
+/* The file need not be for us, or be where we are. That is no reason to stop, but one to be told: the program is
+ * root's then, whoever the container's is. */
 static int model_read(Exec *e, Json *ret) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(freep) char *bundle = NULL;
