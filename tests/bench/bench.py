@@ -48,6 +48,8 @@ def parse_arguments(argv):
             p.error("%s: %s is none of: %s" % (option, ", ".join(sorted(unknown)), ", ".join(known)))
     if not arguments.list and os.geteuid() != 0:
         p.error("only root can start containers")
+    if not arguments.list and not os.access(context.LOAD, os.X_OK):
+        p.error("the load generator has not been built: use \"make bench\", or set BENCH_LOAD")
     return arguments
 
 

@@ -2,13 +2,43 @@
 """A further process in a container: true, until its exit status is known"""
 
 import itertools
+import json
+import os
 import time
 
 import measure
+import monoshim_testing as t
+from load import loads
 
 
 def run(context):
-    return [beside_peers(context)]
+    return by_generator(context) + [beside_peers(context)]
+
+
+def by_generator(context):
+    """Exec, Start, TaskExit, Delete against "runc exec" in the foreground, and with --detach."""
+    count = context.choose(16, 8, 2)
+    with loads(context) as callers:
+        process = os.path.join(context.folder(), "process.json")
+        with open(process, "w") as f:
+            json.dump(t.process_spec(["true"]), f)
+        bundle = context.bundle()
+
+        def execute(name, *arguments):
+            return lambda: callers[name]("exec", [bundle], count, "--process=" + process, "--fifos", *arguments)
+
+        found = measure.interleave({"runc": execute("runc"), "runc-detach": execute("runc", "--detach"),
+                                    "monoshim": execute("monoshim")}, context.repetitions, context.warmup)
+    parameters = {"processes": count * context.repetitions, "streams": "FIFOs"}
+    return [
+        measure.result("exec", "exec", "exec of true until its exit status is known, by the load generator", "ms",
+                       {n: v["total"] for n, v in found.items()}, parameters=parameters,
+                       note="runc: \"runc exec\" in the foreground. runc-detach: \"runc exec --detach\", which is what a "
+                            "watcher runs, and then the exit. monoshim: Exec, Start, TaskExit and Delete."),
+        measure.result("exec", "exec-own-cpu", "Processor time of an exec, without the runtime's", "ms",
+                       {n: v["own-cpu"] for n, v in found.items()}, parameters=parameters,
+                       note="Of monoshimd, and of the program that calls the runtime."),
+    ]
 
 
 def beside_peers(context):
