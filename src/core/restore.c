@@ -150,9 +150,14 @@ static int find_lost_event(Restore *restore, const Process *p) {
         const Container *c = p->container;
         _cleanup_(json_freep) Json tree = NULL;
         LostEvent *larger;
+        EventHead head;
         Event e;
 
-        if (!p->last_event || json_parse(p->last_event, strlen(p->last_event), &tree, NULL) < 0 ||
+        /* Almost always it is in the log, which its beginning tells. */
+        if (!p->last_event || (event_head_from_json(p->last_event, strlen(p->last_event), &head) >= 0 &&
+                               head.sequence <= eventlog_last(c->services->log)))
+                return 0;
+        if (json_parse(p->last_event, strlen(p->last_event), &tree, NULL) < 0 ||
             event_from_json(tree, &e) < 0 || e.sequence <= eventlog_last(c->services->log) ||
             !streq(e.container_id, c->id) || !streq(e.ns, container_get_namespace(c)))
                 return 0;

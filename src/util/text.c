@@ -131,7 +131,6 @@ size_t utf8_character(const char *s, size_t size) {
                 unsigned char first, last, second_min, second_max;
                 size_t length;
         } forms[] = {
-                { 0x01, 0x7f, 0,    0,    1 },
                 { 0xc2, 0xdf, 0x80, 0xbf, 2 },
                 { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
                 { 0xe1, 0xec, 0x80, 0xbf, 3 },
@@ -145,6 +144,8 @@ size_t utf8_character(const char *s, size_t size) {
 
         if (size == 0)
                 return 0;
+        if (u[0] >= 0x01 && u[0] <= 0x7f) /* nearly all */
+                return 1;
 
         for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
                 size_t length = forms[i].length;
