@@ -15,6 +15,7 @@
 #include "ctl/resources.h"
 #include "ctl/signal-name.h"
 #include "ctl/table.h"
+#include "ctl/template.h"
 #include "ctl/terminal.h"
 #include "ctl/value.h"
 #include "util/strv.h"
@@ -917,6 +918,36 @@ static void test_what_json_cannot_hold_is_no_configuration(void **state) {
         assert_null(text);
 }
 
+/* -- templates
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Fields in angle brackets; "!" for what is no template. */
+static void assert_template(const char *text, const char *expected) {
+        char told[64] = "", *q = told;
+        TemplatePart part;
+        int r;
+
+        while ((r = template_next(&text, &part)) > 0)
+                q += sprintf(q, part.is_field ? "<%.*s>" : "%.*s", (int) part.size, part.text);
+        if (r < 0)
+                strcpy(q, "!");
+        assert_string_equal(told, expected);
+}
+
+static void test_templates_have_fields_between_text(void **state) {
+        assert_template("", "");
+        assert_template("a b", "a b");
+        assert_template("{{.ID}}", "<ID>");
+        assert_template("a{{.ID}}b{{  .Labels.x-y }}", "a<ID>b<Labels.x-y>");
+        assert_template("{{.A}}\\t{{.B}}\\n\\\\t\\x\\", "<A>\t<B>\n\\t\\x\\");
+        assert_template("{a}}{", "{a}}{");
+        assert_template("{{", "!");
+        assert_template("a{{.}}", "a!");
+        assert_template("{{ID}}", "!");
+        assert_template("{{.ID}", "!");
+        assert_template("{{.ID .x}}", "!");
+}
+
 /* -- errors
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -989,6 +1020,7 @@ int main(void) {
                 cmocka_unit_test(test_mounts_are_checked_word_by_word),
                 cmocka_unit_test(test_a_configuration_is_what_the_command_line_says),
                 cmocka_unit_test(test_what_json_cannot_hold_is_no_configuration),
+                cmocka_unit_test(test_templates_have_fields_between_text),
                 cmocka_unit_test(test_usual_causes_come_with_a_hint),
                 cmocka_unit_test(test_a_lost_daemon_is_told_from_one_that_refuses),
         };

@@ -49,6 +49,12 @@ size_t output_width(void) {
         return size.ws_col;
 }
 
+bool output_has_colours(void) {
+        const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+
+        return isempty(no_color) && !isempty(term) && !streq(term, "dumb") && isatty(STDOUT_FILENO);
+}
+
 int output_flush(void) {
         int r = 0;
 

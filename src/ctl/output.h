@@ -16,5 +16,8 @@ int output_json(JsonWriter *w);
  * or 0. */
 size_t output_width(void);
 
+/* Whether stdout is a terminal that shows colours, and nobody minds (https://no-color.org). */
+bool output_has_colours(void);
+
 /* Flushes stdout and tells whether all has been written. A reader that has gone (EPIPE) is no error to talk about. */
 int output_flush(void);

@@ -17,7 +17,9 @@ struct Table {
         size_t n_rows; /* the header included */
         size_t n_allocated;
         bool *right;
-        char **cells; /* n_rows * n_columns */
+        TablePaint paint;
+        size_t painted; /* the column */
+        char **cells;   /* n_rows * n_columns */
 };
 
 Table *table_new(const char *const header[], size_t n_columns) {
@@ -47,6 +49,11 @@ Table *table_free(Table *t) {
 
 void table_align_right(Table *t, size_t column) {
         t->right[column] = true;
+}
+
+void table_set_paint(Table *t, size_t column, TablePaint paint) {
+        t->paint = paint;
+        t->painted = column;
 }
 
 static int table_reserve_row(Table *t) {
@@ -155,7 +162,7 @@ static void pad(FILE *f, size_t n) {
                 fputc(' ', f);
 }
 
-static void cell_print(FILE *f, const char *text, size_t width, bool right, bool last) {
+static void cell_print(FILE *f, const char *text, size_t width, bool right, bool last, const char *paint) {
         size_t shown, bytes = strlen(text);
         const char *tail = "";
 
@@ -168,7 +175,9 @@ static void cell_print(FILE *f, const char *text, size_t width, bool right, bool
 
         if (right)
                 pad(f, width - shown);
-        fprintf(f, "%.*s%s", (int) bytes, text, tail);
+        if (paint)
+                fprintf(f, "\033[%sm", paint);
+        fprintf(f, "%.*s%s%s", (int) bytes, text, tail, paint ? "\033[0m" : "");
         if (!right && !last)
                 pad(f, width - shown);
         fputc(last ? '\n' : ' ', f);
@@ -193,8 +202,11 @@ int table_print(const Table *t, FILE *f, bool legend, size_t width) {
                 widths_shrink(widths, t->n_columns, width);
 
         for (size_t row = first; row < t->n_rows; row++)
-                for (size_t i = 0; i < t->n_columns; i++)
-                        cell_print(f, t->cells[row * t->n_columns + i], widths[i], t->right[i],
-                                   i + 1 == t->n_columns);
+                for (size_t i = 0; i < t->n_columns; i++) {
+                        const char *cell = t->cells[row * t->n_columns + i];
+
+                        cell_print(f, cell, widths[i], t->right[i], i + 1 == t->n_columns,
+                                   row > 0 && t->paint && i == t->painted ? t->paint(cell) : NULL);
+                }
         return 0;
 }

@@ -18,6 +18,11 @@ DEFINE_CLEANUP(Table *, table_free);
 /* Numbers look better to the right. */
 void table_align_right(Table *t, size_t column);
 
+/* The parameters of the escape sequence that begins with ESC [ and ends with m, for this cell, or NULL. The header is
+ * never painted. */
+typedef const char *(*TablePaint)(const char *cell);
+void table_set_paint(Table *t, size_t column, TablePaint paint);
+
 /* Takes copies of the cells; control characters in them are shown as blanks. 0 or -ENOMEM, with nothing added. */
 int table_add_row(Table *t, const char *const cells[]);
 

@@ -480,6 +480,47 @@ def test_list_for_programs(three, fake_shell):
     fake_shell("list", "-qA").ok("")
 
 
+def test_list_chooses_by_state_and_label(fake, fake_shell, bundle):
+    b = bundle("sleep", "inf")
+    fake_shell("run", "-d", "-b", b, "--label=app=web", "--label=tier=front", "web").ok(None)
+    fake_shell("run", "-d", "-b", b, "--label=app=db", "db").ok(None)
+    fake_shell("create", "-n", "other", "-b", b, "--label=app=web", "new").ok(None)
+    fake_shell("pause", "db").ok()
+    for arguments, ids in ((["--state=running"], "web"), (["--state=paused,running"], "db web"), (["--state", "stopped"], ""),
+                           (["-A", "--state=created", "--state=paused"], "default/db other/new"),
+                           (["--label=app"], "db web"), (["-A", "--label", "app=web"], "default/web other/new"),
+                           (["--label=app=web", "--label=tier"], "web"), (["--label=ap"], ""), (["--label=app="], ""),
+                           (["--label=app", "--state=paused"], "db")):
+        assert fake_shell("list", "-q", *arguments).ok(None).split() == ids.split(), arguments
+    told = json.loads(fake_shell("list", "--label=tier", "--json=short").ok(None))
+    assert [(c["id"], c["status"]) for c in told] == [("web", "running")]
+    assert len(fake_shell("list", "--state=paused").ok(None).splitlines()) == 2
+
+
+def test_list_in_a_form_of_ones_own(fake, fake_shell, bundle):
+    b = bundle("sleep", "inf")
+    fake_shell("create", "-b", b, "--label=app=a\tb", "--label=org.example.x=y z", "web").ok(None)
+    c = fake.connect().container("web")
+    fake_shell("list", "--format={{.Namespace}}/{{.ID}}\\t{{ .Status }} {{.Pid}}\\\\").ok("default/web\tcreated %d\\\n" % c.get("Pid"))
+    fake_shell("list", "--format={{.Bundle}}|{{.Labels.app}}|{{.Labels.none}}|{{.Labels}}|{{.ExitStatus}}").ok(
+        "%s|a b||app=a b,org.example.x=y z|0\n" % b)
+    fake_shell("list", "--format={{.Labels.org.example.x}}{{.ExitedAt}}").ok("y z-\n")
+    assert re.fullmatch(r"20\d\d-.*\+00:00\n", fake_shell("list", "--format={{.CreatedAt}}").ok(None))
+    fake_shell("list", "-n", "none", "--format=x").ok("")
+    for field in re.search(r"Fields are (.*?)\.\n", fake_shell("list", "--help").ok(None), re.S).group(1).replace(" and", ",").split(","):
+        assert fake_shell("list", "--format={{.%s}}" % field.strip()).ok(None)
+
+
+def test_colours_are_for_terminals_that_want_them(three, fake_shell):
+    for env, coloured in (({"TERM": "xterm", "NO_COLOR": ""}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+        with Terminal(fake_shell, "list", env=env) as terminal:
+            assert terminal.wait() == 0
+        assert ("\033[32mrunning\033[0m " in terminal.text) == coloured
+        assert ("\033" in terminal.text) == coloured
+        assert re.search(r"web +(\033\[32m)?running(\033\[0m)? +\d+\r\n", terminal.text)
+    assert "\033" not in fake_shell("list", env={"TERM": "xterm"}).ok(None)
+
+
 class Terminal:
     """The client on a terminal of a certain width."""
 
@@ -525,7 +566,7 @@ class Terminal:
 
 
 def test_list_fits_the_terminal(three, fake_shell):
-    with Terminal(fake_shell, "list", columns=40) as terminal:
+    with Terminal(fake_shell, "list", columns=40, env={"NO_COLOR": "1"}) as terminal:
         assert terminal.wait() == 0
         lines = terminal.text.splitlines()
     assert max(map(len, lines)) == 40
@@ -715,6 +756,13 @@ def test_follow_ends_when_the_daemon_stays_away(fake, fake_shell):
     (["list", "--frobnicate"], 2, ["--frobnicate", "monoshim list --help"]),
     (["list", "web"], 2, ['"web"']),
     (["list", "--json=yaml"], 2, ["yaml"]),
+    (["list", "--state=running,dead"], 2, ["created, running, pausing, paused or stopped", '"dead"']),
+    (["list", "--label=="], 2, ["NAME or NAME=VALUE"]),
+    (["list", "--format={{.Nothing}}"], 2, ['no field "Nothing"']),
+    (["list", "--format={{.Labels.}}"], 2, ['no field "Labels."']),
+    (["list", "--format=a{{ID}}"], 2, ["such as {{.ID}}", '"{{ID}}"']),
+    (["list", "--format={{.ID"], 2, ["such as {{.ID}}"]),
+    (["list", "--format=x", "--json=short"], 2, ["exclude each other"]),
     (["start"], 2, ["start"]),
     (["kill", "-s", "FOO", "web"], 2, ["FOO"]),
     (["stop", "-t", "soon", "web"], 2, ["soon"]),
