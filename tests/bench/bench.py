@@ -23,6 +23,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 import budgets  # noqa: E402
 import context  # noqa: E402
 import machine  # noqa: E402
+import monoshim_testing as t  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
 import scenarios  # noqa: E402
@@ -38,6 +39,8 @@ def parse_arguments(argv):
     p.add_argument("--peers", metavar="PEER[,...]", type=lambda s: s.split(","), help="these peers")
     p.add_argument("--repetitions", type=int, metavar="N", help="of whatever is repeated")
     p.add_argument("--output", metavar="DIR", default=os.path.join(HERE, "results"), help="default: %(default)s")
+    p.add_argument("--cgroup", metavar="NAME", help="make the containers' cgroups below this one, which is there and has a great "
+                   "weight: who starts the whole run in it has figures on a busy machine, too")
     p.add_argument("--list", action="store_true", help="list scenarios and peers")
     p.set_defaults(level="full")
     arguments = p.parse_args(argv)
@@ -97,6 +100,8 @@ def main(argv):
             print("%-12s %s %s" % (name, peer["title"], peer["version"] or "(missing: %s)" % peer["missing"]))
         return 0
 
+    if arguments.cgroup:
+        t.CGROUP_PREFIX = arguments.cgroup.strip("/") + "/" + t.CGROUP_PREFIX
     began, started = time.monotonic(), datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     there, missing, described = find_peers(arguments.peers)
     with context.scratch() as directory:
