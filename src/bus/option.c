@@ -152,6 +152,8 @@ int bus_option_strv(sd_bus_message *m, const BusOption *option, void *target, Fa
 int bus_option_stream(sd_bus_message *m, const BusOption *option, void *target, Failure *failure) {
         StreamRequest *stream = bus_option_member(option, target);
 
+        /* Given more than once, the last one counts, be it of the other kind. */
+        *stream = (StreamRequest) { .fd = -EBADF };
         if (sd_bus_message_verify_type(m, 'h', NULL) > 0)
                 return sd_bus_message_read(m, "h", &stream->fd);
         if (sd_bus_message_verify_type(m, 's', NULL) > 0)

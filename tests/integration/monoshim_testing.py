@@ -1568,6 +1568,13 @@ class Monitor:
         return self.text
 
 
+def become(uid):
+    """This process, which was root's, is that user's, and cannot go back."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
 def as_user(uid, function, *args):
     """Calls function(*args) in a child process as that user, and returns what it returned or raises what it raised."""
     r, w = os.pipe()
@@ -1576,9 +1583,7 @@ def as_user(uid, function, *args):
         code = 1
         try:
             os.close(r)
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
+            become(uid)
             try:
                 result = (True, function(*args))
             except BaseException as e:  # whatever it is, the parent has to know

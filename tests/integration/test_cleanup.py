@@ -3,7 +3,6 @@
 wherever a careless removal would come by; none of them is anything of this machine."""
 
 import contextlib
-import ctypes
 import os
 import re
 import shutil
@@ -20,11 +19,10 @@ from monoshim_testing import MANAGER, ROOT_PATH
 
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def exchange(a, b):
-    _libc.renameat2(AT_FDCWD, a.encode(), AT_FDCWD, b.encode(), RENAME_EXCHANGE)
+    t._libc.renameat2(AT_FDCWD, a.encode(), AT_FDCWD, b.encode(), RENAME_EXCHANGE)
 
 
 class Decoy:
@@ -85,7 +83,7 @@ def wait_removed(d, id="c1", timeout=None):
 
 
 def given_files(folder, n, per_folder=1000):
-    """n empty files; made by a shell's worth of C, as Python would take its time."""
+    """n empty files, not too many in a folder."""
     for i in range(0, n, per_folder):
         sub = os.path.join(folder, "d%d" % i)
         os.mkdir(sub)
@@ -113,7 +111,7 @@ def test_links_to_decoys_are_removed_and_not_followed(fake, bundle, decoy):
     decoy.check()
 
 
-def swap(tops, decoy, stop, again=True):
+def swap(tops, decoy, stop):
     """Renames directories, and puts links to the decoy in their places, as long as it is let."""
     n = 0
     while not stop.is_set():

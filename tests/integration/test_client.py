@@ -840,9 +840,7 @@ def test_a_socket_with_an_odd_name(directory, make_daemon, make_shell):
 
 def test_other_users_are_told_who_may(fake, fake_shell):
     def become_nobody():
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
+        t.become(65534)
 
     if not os.access(MONOSHIM, os.X_OK) or subprocess.call([MONOSHIM, "--version"], preexec_fn=become_nobody,
                                                           stdout=subprocess.DEVNULL) != 0:

@@ -69,7 +69,8 @@ class Point:
         self.daemon.start(wait=wait)
 
     def play(self):
-        """Returns how many marks had been passed when 'prepare' was over, and the names of all; None if nobody died."""
+        """Returns how many marks had been passed when 'prepare' was over (None if it died before), the names of all, and whether
+        it died."""
         s = self.story
         prepared = None
         self.start(self.n)

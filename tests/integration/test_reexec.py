@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import threading
@@ -144,17 +145,18 @@ def test_what_is_stuck_is_not_lost(daemon, client, binary, bundle, fifo):
     c.wait()
 
 
-def test_the_limit_of_open_files_stays(daemon, client, binary, bundle, fifo):
+def test_the_limit_of_open_files_stays(make_daemon, binary, bundle, fifo):
     """The daemon's own is raised, that of what it starts is not."""
-    for number in range(2):
+    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, wrapper=["sh", "-c", 'ulimit -Sn 500; exec "$@"', "sh"])
+    client = daemon.connect()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for number in range(3):
+        assert resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (most, most) and most > 500
         out = fifo("out%d" % number).open_reader()
-        c = client.create("c%d" % number, bundle("sh", "-c", "ulimit -n"), Stdout=str(out))
+        c = client.create("c%d" % number, bundle("run", "sh", "-c", "ulimit -n"), Stdout=str(out))
         c.start()
-        seen = out.read_to_end()
+        assert out.read_to_end() == b"500\n"
         c.wait()
-        if number:
-            assert seen == before
-        before = seen
         replace(daemon, binary)
 
 

@@ -135,7 +135,7 @@ def test_each_namespace_may_have_a_policy_of_its_own(policy, bundle, fifo):
 def test_the_same_id_in_two_namespaces_at_once(policy, bundle, fifo):
     """Each runtime's listener goes to the container that it makes: ids do not tell them apart, nor do bundles."""
     d, client = policy("[Seccomp a]", "Default=errno:EROFS", "[Seccomp b]", "Default=errno:EXDEV")
-    b = bundle("mkdir", "/dev/x", cgroup=None, extra_linux=seccomp(d))
+    b = bundle("mkdir", "/dev/x", extra_linux=seccomp(d))
     other = bundle("mkdir", "/dev/x", extra_linux=seccomp(d))
     pending = [(ns, client.begin_create("c1", which, ns=ns)) for ns, which in (("a", b), ("b", other))]
     for ns, p in pending:
@@ -308,7 +308,6 @@ def test_the_daemon_is_killed_while_calls_wait(policy, bundle, fifo):
         progress.wait_for_all(4)  # not one of the four hangs
     client = d.connect()
     c = client.container("c1")
-    assert not os.path.exists("/nowhere")
     c.kill()
     c.wait()
     assert {e.data["errno"] for e in c.client.get_events()[1] if e.name == "TaskSeccomp" and e.data["action"] == "errno"} == {13}
@@ -395,8 +394,7 @@ def test_idle_connections_keep_nobody_out_for_ever(policy, bundle, fifo):
     idle = [connect(d) for _ in range(256)]
     p = client.begin_create("c1", bundle("mkdir", "/dev/x", extra_linux=seccomp(d)))
     assert client.manager("ListContainers") == ([],)  # it goes on meanwhile
-    for s in idle[:1]:
-        s.close()
+    idle[0].close()
     p.result()
     c = client.container("c1")
     c.start()
