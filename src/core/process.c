@@ -97,18 +97,18 @@ static void process_on_adopted_exited(void *userdata, int wait_status, uint64_t 
         container_on_exited(p->container, p, status, when_usec);
 }
 
-/* So it is after we have executed ourselves. */
-static bool process_is_own_child(pid_t pid, uint64_t start_time) {
+/* So it is after we have executed ourselves, and only then. */
+static bool process_is_own_child(const Reaper *reaper, pid_t pid, uint64_t start_time) {
         PidStat stat;
 
-        return pid_read_stat(pid, &stat) >= 0 && stat.parent == getpid() && stat.start_time == start_time;
+        return reaper_had_children(reaper) && pid_read_stat(pid, &stat) >= 0 && stat.parent == getpid() && stat.start_time == start_time;
 }
 
 int process_watch(Process *p, pid_t pid, uint64_t start_time, bool adopted) {
         const Services *s = p->container->services;
         int r;
 
-        if (adopted && !process_is_own_child(pid, start_time))
+        if (adopted && !process_is_own_child(s->reaper, pid, start_time))
                 r = pid_watch_new(&p->watch, s->event, PRIORITY_EXIT, pid, start_time, process_on_adopted_exited, p);
         else
                 r = reaper_watch(s->reaper, pid, process_on_reaped, p);

@@ -45,6 +45,7 @@ struct Reaper {
         unsigned n_holds;
         unsigned max_kept;
         bool reaping;
+        bool had_children;
 };
 
 static void reaper_drop_watch(Reaper *reaper, Watch *w) {
@@ -167,6 +168,13 @@ static int reaper_on_more(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+static bool has_children(void) {
+        siginfo_t si;
+
+        /* Only a look. */
+        return waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) >= 0;
+}
+
 static int reaper_add_sources(Reaper *reaper, sd_event *event, int64_t priority) {
         int r;
 
@@ -209,6 +217,7 @@ int reaper_new(Reaper **ret, sd_event *event, int64_t priority) {
         if (!reaper)
                 return -ENOMEM;
         reaper->max_kept = KEPT_DEFAULT;
+        reaper->had_children = has_children();
 
         if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
                 return -errno;
@@ -237,6 +246,10 @@ Reaper *reaper_free(Reaper *reaper) {
                 reaper_drop_watch(reaper, w);
         reaper_purge_kept(reaper);
         return mfree(reaper);
+}
+
+bool reaper_had_children(const Reaper *reaper) {
+        return reaper->had_children;
 }
 
 static int reaper_add_watch(Reaper *reaper, pid_t pid, ReaperExited exited, void *userdata, bool owned) {

@@ -28,6 +28,9 @@ int reaper_new(Reaper **ret, sd_event *event, int64_t priority);
 Reaper *reaper_free(Reaper *reaper); /* not from within a callback */
 DEFINE_CLEANUP(Reaper *, reaper_free);
 
+/* Did this process have children already when the reaper was made, from before an execve()? */
+bool reaper_had_children(const Reaper *reaper);
+
 /* Watches a child that has not been reaped yet. -EEXIST if the pid is watched already. */
 int reaper_watch(Reaper *reaper, pid_t pid, ReaperExited exited, void *userdata);
 /* The same for a 'userdata' that comes from malloc(), and that nobody else would free if the reaper, or the watch,
