@@ -14,6 +14,7 @@
 #include "ctl/report.h"
 #include "ctl/resources.h"
 #include "ctl/signal-name.h"
+#include "ctl/suggest.h"
 #include "ctl/table.h"
 #include "ctl/template.h"
 #include "ctl/terminal.h"
@@ -918,6 +919,40 @@ static void test_what_json_cannot_hold_is_no_configuration(void **state) {
         assert_null(text);
 }
 
+/* -- what was meant
+ * ------------------------------------------------------------------------------------------------ */
+
+static void assert_suggestion(const char *ns, const char *id, const char *expected) {
+        ListItem items[] = {
+                { .ns = "a", .id = "web" },      { .ns = "a", .id = "web-server-1" }, { .ns = "a", .id = "web-server-2" },
+                { .ns = "b", .id = "database" }, { .ns = "b", .id = "web" },
+        };
+        ContainerList list = { .items = items, .n_items = ELEMENTSOF(items) };
+        ContainerRef ref = { .ns = (char *) ns, .id = (char *) id };
+        const ListItem *item = suggest_item(&list, &ref);
+        char told[64] = "";
+
+        if (item)
+                snprintf(told, sizeof(told), "%s/%s", item->ns, item->id);
+        assert_string_equal(told, expected);
+}
+
+static void test_what_was_meant_is_near(void **state) {
+        assert_suggestion("a", "wbe", "a/web");
+        assert_suggestion("a", "wbe/exec", "a/web");
+        assert_suggestion("a", "database", "b/database");
+        assert_suggestion("c", "web", "a/web");
+        assert_suggestion("a", "web-srever-2", "a/web-server-2");
+        assert_suggestion("b", "data", "b/database");
+        assert_suggestion("b", "da", "");
+        assert_suggestion("a", "web-server", "a/web-server-1");
+        assert_suggestion("a", "web-s", "");
+        assert_suggestion("a", "web-serv", "");
+        assert_suggestion("a", "databse", "");
+        assert_suggestion("a", "web", "");
+        assert_suggestion("a", "web/exec", "");
+}
+
 /* -- templates
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -1020,6 +1055,7 @@ int main(void) {
                 cmocka_unit_test(test_mounts_are_checked_word_by_word),
                 cmocka_unit_test(test_a_configuration_is_what_the_command_line_says),
                 cmocka_unit_test(test_what_json_cannot_hold_is_no_configuration),
+                cmocka_unit_test(test_what_was_meant_is_near),
                 cmocka_unit_test(test_templates_have_fields_between_text),
                 cmocka_unit_test(test_usual_causes_come_with_a_hint),
                 cmocka_unit_test(test_a_lost_daemon_is_told_from_one_that_refuses),

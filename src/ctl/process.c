@@ -6,6 +6,7 @@
 
 #include "ctl/i18n.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 
 static bool error_is_gone(const sd_bus_error *error) {
         return sd_bus_error_has_name(error, MONOSHIM_ERROR("NotFound"));
@@ -17,7 +18,7 @@ int process_start(Client *c, const ContainerRef *ref) {
 
         r = client_call(c, ref->path, MONOSHIM_PROCESS, "Start", CLIENT_FOREVER, &error, NULL, NULL);
         if (r < 0)
-                return report_call(r, &error, _("Cannot start %s/%s"), ref->ns, ref->id);
+                return suggest_report(c, ref, r, &error, _("Cannot start %s/%s"), ref->ns, ref->id);
         return 0;
 }
 
@@ -30,7 +31,7 @@ int process_kill(Client *c, const ContainerRef *ref, int signal, bool all, bool 
         if (r < 0 && gone_is_fine && error_is_gone(&error))
                 return 0;
         if (r < 0)
-                return report_call(r, &error, _("Cannot signal %s/%s"), ref->ns, ref->id);
+                return suggest_report(c, ref, r, &error, _("Cannot signal %s/%s"), ref->ns, ref->id);
         return 1;
 }
 
@@ -42,7 +43,7 @@ int process_delete(Client *c, const ContainerRef *ref, bool gone_is_fine) {
         if (r < 0 && gone_is_fine && error_is_gone(&error))
                 return -ENOENT;
         if (r < 0)
-                return report_call(r, &error, _("Cannot delete %s/%s"), ref->ns, ref->id);
+                return suggest_report(c, ref, r, &error, _("Cannot delete %s/%s"), ref->ns, ref->id);
         return 0;
 }
 

@@ -105,11 +105,16 @@ static const char *error_reason(int r, const sd_bus_error *error) {
         return error->message;
 }
 
+int report_callv(int r, const sd_bus_error *error, const char *hint, const char *format, va_list ap) {
+        report_with_reason(error_reason(r, error), hint ? hint : report_hint(r, error), format, ap);
+        return r < 0 ? r : -EIO;
+}
+
 int report_call(int r, const sd_bus_error *error, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        report_with_reason(error_reason(r, error), report_hint(r, error), format, ap);
+        r = report_callv(r, error, NULL, format, ap);
         va_end(ap);
-        return r < 0 ? r : -EIO;
+        return r;
 }

@@ -20,5 +20,8 @@ int report_errno(int error, const char *format, ...) _printf_(2, 3);
  * usual causes. Returns 'r', or -EIO if it is not negative. */
 int report_call(int r, const sd_bus_error *error, const char *format, ...) _printf_(3, 4);
 
+/* The same with 'hint', a sentence, where there is one. */
+int report_callv(int r, const sd_bus_error *error, const char *hint, const char *format, va_list ap) _printf_(4, 0);
+
 /* What to do about this error: a sentence, or NULL. 'error' may be unset; then 'r' is looked at. */
 const char *report_hint(int r, const sd_bus_error *error);

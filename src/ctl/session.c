@@ -13,6 +13,7 @@
 #include "ctl/i18n.h"
 #include "ctl/process.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 #include "ctl/tty.h"
 
 #include <fcntl.h>
@@ -234,8 +235,8 @@ static int session_open_terminal(Session *s) {
                 master = session_get_master(s, &error);
         }
         if (master < 0)
-                return report_call(master, &error, _("Cannot open the terminal of %s/%s"), s->process->ns,
-                                   s->process->id);
+                return suggest_report(s->client, s->process, master, &error, _("Cannot open the terminal of %s/%s"),
+                                      s->process->ns, s->process->id);
 
         r = terminal_new(waiter_get_event(s->waiter), master, s->interactive, &s->keys, session_on_terminal, s,
                          &s->screen);
@@ -311,7 +312,9 @@ static int session_start(Session *s) {
                 if (r < 0 && !session_is_created(s))
                         return 0;
         }
-        return r < 0 ? report_call(r, &error, _("Cannot start %s/%s"), s->process->ns, s->process->id) : 0;
+        return r < 0 ? suggest_report(s->client, s->process, r, &error, _("Cannot start %s/%s"), s->process->ns,
+                                      s->process->id)
+                     : 0;
 }
 
 /* Without its terminal it would be of no use to anybody. */
@@ -345,7 +348,8 @@ static int session_wait(Session *s) {
 
         item = waiter_get(s->waiter, 0);
         if (!item->ended) {
-                report_call(-EIO, &item->error, _("Cannot wait for %s/%s"), s->process->ns, s->process->id);
+                suggest_report(s->client, s->process, -EIO, &item->error, _("Cannot wait for %s/%s"), s->process->ns,
+                               s->process->id);
                 return VERB_FAILED;
         }
         return (int) (item->exit_status & 0xff);

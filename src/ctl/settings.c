@@ -5,8 +5,10 @@
 #include "ctl/settings.h"
 
 #include "ctl/i18n.h"
+#include "ctl/nearest.h"
 #include "ctl/report.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -89,6 +91,30 @@ static int settings_take(Settings *s, const char *verb, int c, const char *usage
         }
 }
 
+/* Behind getopt's complaint about an option that is none: which one may have been meant. */
+static void option_suggest(const char *given, const struct option *options) {
+        _cleanup_(freep) char *word = NULL;
+        const char *nearest = NULL;
+        unsigned least = UINT_MAX;
+
+        if (strncmp(given, "--", 2) != 0)
+                return;
+        word = strndup(given + 2, strcspn(given + 2, "="));
+        if (!word)
+                return;
+
+        for (; options->name; options++) {
+                unsigned distance = nearest_distance(word, options->name);
+
+                if (distance < least && distance > 0 && nearest_is_likely(word, options->name, distance)) {
+                        least = distance;
+                        nearest = options->name;
+                }
+        }
+        if (nearest)
+                report(_("Did you mean \"--%s\"?"), nearest);
+}
+
 /* getopt puts argv[0] in front of its complaints, which is the verb to us and should be the program to the user. */
 static int getopt_as_program(int argc, char *argv[], const char *short_options, const struct option *long_options) {
         char *verb = argv[0];
@@ -108,8 +134,11 @@ int settings_getopt(Settings *s, int argc, char *argv[], const char *short_optio
                 c = getopt_as_program(argc, argv, short_options, long_options);
                 if (c < 0)
                         return 0;
-                if (c == '?')
+                if (c == '?') {
+                        if (optopt == 0 && optind > 0 && optind <= argc)
+                                option_suggest(argv[optind - 1], long_options);
                         return usage_hint(s->verb);
+                }
 
                 r = settings_take(s, s->verb, c, usage);
                 if (r < 0)

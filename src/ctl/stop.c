@@ -13,6 +13,7 @@
 #include "ctl/json-file.h"
 #include "ctl/report.h"
 #include "ctl/signal-name.h"
+#include "ctl/suggest.h"
 #include "ctl/waiter.h"
 #include "util/file.h"
 #include "util/strv.h"
@@ -354,7 +355,8 @@ static void stop_report(Stop *s) {
                         continue;
                 if (s->options->gone_is_fine && sd_bus_error_has_name(&wait->error, MONOSHIM_ERROR("NotFound")))
                         continue;
-                report_call(-EIO, &wait->error, _("Cannot stop %s/%s"), wait->ref->ns, wait->ref->id);
+                suggest_report(s->client, wait->ref, -EIO, &wait->error, _("Cannot stop %s/%s"), wait->ref->ns,
+                               wait->ref->id);
                 s->failed = true;
         }
 }

@@ -5,6 +5,7 @@
 #include "ctl/create.h"
 #include "ctl/i18n.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 #include "util/strv.h"
@@ -118,7 +119,7 @@ static int checkpoint(Client *c, const ContainerRef *ref, const char *directory,
         if (r >= 0)
                 r = sd_bus_call(c->bus, m, CLIENT_FOREVER, &error, NULL);
         if (r < 0) {
-                report_call(r, &error, _("Cannot make an image of %s/%s"), ref->ns, ref->id);
+                suggest_report(c, ref, r, &error, _("Cannot make an image of %s/%s"), ref->ns, ref->id);
                 return VERB_FAILED;
         }
         return 0;

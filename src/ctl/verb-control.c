@@ -6,6 +6,7 @@
 #include "ctl/process.h"
 #include "ctl/report.h"
 #include "ctl/signal-name.h"
+#include "ctl/suggest.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 #include "ctl/waiter.h"
@@ -125,7 +126,7 @@ static int container_pause(Client *c, const ContainerRef *ref) {
         int r;
 
         r = client_call(c, ref->path, MONOSHIM_CONTAINER, "Pause", CLIENT_FOREVER, &error, NULL, NULL);
-        return r < 0 ? report_call(r, &error, _("Cannot pause %s/%s"), ref->ns, ref->id) : 0;
+        return r < 0 ? suggest_report(c, ref, r, &error, _("Cannot pause %s/%s"), ref->ns, ref->id) : 0;
 }
 
 static int container_resume(Client *c, const ContainerRef *ref) {
@@ -133,7 +134,7 @@ static int container_resume(Client *c, const ContainerRef *ref) {
         int r;
 
         r = client_call(c, ref->path, MONOSHIM_CONTAINER, "Resume", CLIENT_FOREVER, &error, NULL, NULL);
-        return r < 0 ? report_call(r, &error, _("Cannot resume %s/%s"), ref->ns, ref->id) : 0;
+        return r < 0 ? suggest_report(c, ref, r, &error, _("Cannot resume %s/%s"), ref->ns, ref->id) : 0;
 }
 
 int verb_pause(int argc, char *argv[], Settings *s) {

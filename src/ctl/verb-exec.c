@@ -9,6 +9,7 @@
 #include "ctl/process-spec.h"
 #include "ctl/report.h"
 #include "ctl/session.h"
+#include "ctl/suggest.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 #include "util/file.h"
@@ -166,7 +167,8 @@ static int model_read(Exec *e, Json *ret) {
         r = sd_bus_get_property_string(e->client->bus, MONOSHIM_SERVICE, e->container->path, MONOSHIM_CONTAINER,
                                        "Bundle", &error, &bundle);
         if (r < 0)
-                return report_call(r, &error, _("Cannot look at %s/%s"), e->container->ns, e->container->id);
+                return suggest_report(e->client, e->container, r, &error, _("Cannot look at %s/%s"), e->container->ns,
+                                      e->container->id);
 
         r = config_read(bundle, ret);
         if (r < 0)
@@ -215,7 +217,8 @@ static int exec_create(Exec *e, const char *process) {
         if (r >= 0)
                 r = client_call_patiently(e->client, m, &error, &reply);
         if (r < 0)
-                return report_call(r, &error, _("Cannot run anything in %s/%s"), e->container->ns, e->container->id);
+                return suggest_report(e->client, e->container, r, &error, _("Cannot run anything in %s/%s"),
+                                      e->container->ns, e->container->id);
         return 0;
 }
 

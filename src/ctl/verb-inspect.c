@@ -6,6 +6,7 @@
 #include "ctl/i18n.h"
 #include "ctl/output.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 #include "ctl/value.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
@@ -151,7 +152,7 @@ static int inspect_get(Client *c, const ContainerRef *ref, sd_bus_message *repli
                 r = client_call(c, ref->path, "org.freedesktop.DBus.Properties", "GetAll", CLIENT_DEFAULT_TIMEOUT,
                                 &error, &replies[i], "s", interfaces[i]);
         if (r < 0)
-                return report_call(r, &error, _("Cannot inspect %s/%s"), ref->ns, ref->id);
+                return suggest_report(c, ref, r, &error, _("Cannot inspect %s/%s"), ref->ns, ref->id);
         return 0;
 }
 

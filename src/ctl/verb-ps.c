@@ -5,6 +5,7 @@
 #include "ctl/i18n.h"
 #include "ctl/output.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 #include "ctl/table.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
@@ -154,7 +155,8 @@ int verb_ps(int argc, char *argv[], Settings *s) {
 
         r = client_call(c, refs.items[0].path, MONOSHIM_CONTAINER, "ListPids", CLIENT_FOREVER, &error, &reply, NULL);
         if (r < 0) {
-                report_call(r, &error, _("Cannot list the processes of %s/%s"), refs.items[0].ns, refs.items[0].id);
+                suggest_report(c, refs.items, r, &error, _("Cannot list the processes of %s/%s"), refs.items[0].ns,
+                               refs.items[0].id);
                 return VERB_FAILED;
         }
         return ps_print(s, reply, legend) < 0 ? VERB_FAILED : 0;

@@ -8,6 +8,7 @@
 #include "ctl/i18n.h"
 #include "ctl/output.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 #include "ctl/table.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
@@ -166,7 +167,7 @@ static int row_fill(Stats *s, StatsRow *row, bool first, sd_bus_error *error) {
                 return r;
 
         if (first && s->named->n_items > 0) {
-                report_call(r, error, _("Cannot look at %s/%s"), row->ref->ns, row->ref->id);
+                suggest_report(s->client, row->ref, r, error, _("Cannot look at %s/%s"), row->ref->ns, row->ref->id);
                 s->failed = true;
         }
         return 0;

@@ -6,6 +6,7 @@
 #include "ctl/json-file.h"
 #include "ctl/report.h"
 #include "ctl/resources.h"
+#include "ctl/suggest.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 
@@ -75,7 +76,7 @@ static int update_one(Client *c, const ContainerRef *ref, const char *text) {
         int r;
 
         r = client_call(c, ref->path, MONOSHIM_CONTAINER, "Update", CLIENT_FOREVER, &error, NULL, "s", text);
-        return r < 0 ? report_call(r, &error, _("Cannot update %s/%s"), ref->ns, ref->id) : 0;
+        return r < 0 ? suggest_report(c, ref, r, &error, _("Cannot update %s/%s"), ref->ns, ref->id) : 0;
 }
 
 int verb_update(int argc, char *argv[], Settings *s) {

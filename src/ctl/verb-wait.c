@@ -5,6 +5,7 @@
 #include "ctl/i18n.h"
 #include "ctl/output.h"
 #include "ctl/report.h"
+#include "ctl/suggest.h"
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 #include "ctl/waiter.h"
@@ -26,6 +27,7 @@ enum {
 };
 
 typedef struct Wait {
+        Client *client;
         const Settings *settings;
         size_t n;
 } Wait;
@@ -34,7 +36,8 @@ static void wait_on_ended(WaitItem *item, void *userdata) {
         const Wait *wait = userdata;
 
         if (!item->ended)
-                report_call(-EIO, &item->error, _("Cannot wait for %s/%s"), item->ref->ns, item->ref->id);
+                suggest_report(wait->client, item->ref, -EIO, &item->error, _("Cannot wait for %s/%s"), item->ref->ns,
+                               item->ref->id);
         else if (wait->settings->output == OUTPUT_TEXT && wait->n > 1) {
                 if (!streq(item->ref->ns, wait->settings->ns))
                         printf("%s/", item->ref->ns);
@@ -82,7 +85,7 @@ static int wait_print_json(const Settings *s, Waiter *w, size_t n) {
 
 static int wait_for(const Settings *s, Client *c, const ContainerRefs *refs) {
         _cleanup_(waiter_freep) Waiter *w = NULL;
-        Wait wait = { .settings = s, .n = refs->n_items };
+        Wait wait = { .client = c, .settings = s, .n = refs->n_items };
         int r, status = 0;
 
         r = waiter_new(c, refs->items, refs->n_items, wait_on_ended, &wait, &w);

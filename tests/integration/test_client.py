@@ -750,6 +750,7 @@ def test_follow_ends_when_the_daemon_stays_away(fake, fake_shell):
 
 @pytest.mark.parametrize("arguments, status, texts", [
     (["strat"], 2, ['Unknown verb "strat". Did you mean "start"?']),
+    (["lsit"], 2, ['Unknown verb "lsit". Did you mean "list"?']),
     (["frobnicate"], 2, ['Unknown verb "frobnicate".\n']),
     ([], 2, ["No verb"]),
     (["--frobnicate"], 2, ["--frobnicate"]),
@@ -777,6 +778,34 @@ def test_a_wrong_command_line_is_explained(make_shell, arguments, status, texts)
     r = make_shell("/nowhere")(*arguments)
     assert r.out == ""
     r.failed(status, *texts, lines=2)
+
+
+def test_a_name_that_was_mistyped_is_answered_with_the_right_one(fake, fake_shell, bundle):
+    b = bundle("sleep", "inf")
+    for id in ("web", "database", "k8s.io/pod", "1a2b3c4d5e6f", "other/web"):
+        fake_shell("create", "-b", b, id).ok(None)
+    gone = "there is no such container. "
+    for arguments in (["start", "databse"], ["kill", "databse"], ["stop", "databse"], ["pause", "databse"], ["resume", "databse"],
+                      ["delete", "databse"], ["update", "--cpus=1", "databse"], ["checkpoint", "databse", "/tmp"], ["ps", "databse"],
+                      ["stats", "databse"], ["kill", "--exec=x", "databse"]):
+        fake_shell(*arguments).failed(1, 'default/databse', 'Did you mean "database"?')
+    for verb in ("wait", "attach"):
+        fake_shell(verb, "databse").failed(125, gone + 'Did you mean "database"?')
+    fake_shell("inspect", "databse").failed(1, 'Did you mean "database"?')
+    fake_shell("exec", "databse", "true").failed(125, 'Did you mean "database"?')
+    for named, meant in (("wbe", "web"), ("1a2", "1a2b3c4d5e6f"), ("pod", "k8s.io/pod"), ("other/we", "other/web")):
+        fake_shell("start", named).failed(1, gone + 'Did you mean "%s"?' % meant)
+    for named in ("1a", "nothing", "none/nothing", "w"):
+        assert "mean" not in fake_shell("start", named).failed(1, "there is no such container").err
+    fake_shell("kill", "--exec=x", "web").failed(1, "there is no such process\n")
+
+
+def test_an_option_that_was_mistyped_is_answered_with_the_right_one(make_shell):
+    shell = make_shell("/nowhere")
+    shell("list", "--fromat=x").failed(2, "--fromat", lines=3).failed(2, 'monoshim: Did you mean "--format"?\n', lines=3)
+    shell("run", "--roofts", "x").failed(125, 'Did you mean "--rootfs"?', lines=3)
+    shell("list", "--format").failed(2, "requires an argument", lines=2)
+    shell("list", "-x").failed(2, "'x'", lines=2)
 
 
 def test_an_impossible_id_is_refused_before_anybody_is_asked(make_shell):
