@@ -111,7 +111,7 @@ def main(argv):
     facts["load_after"] = machine.load()
     rows = budgets.judge(results)
     document = {"format": 1, "level": arguments.level, "started": started, "seconds": round(time.monotonic() - began, 1),
-                "machine": facts, "peers": described, "results": results, "failed": failed, "budgets": rows}
+                "directory": directory, "machine": facts, "peers": described, "results": results, "failed": failed, "budgets": rows}
 
     os.makedirs(arguments.output, exist_ok=True)
     with open(os.path.join(arguments.output, "results.json"), "w") as f:

@@ -9,10 +9,11 @@ FIGURES = ("create", "start", "kill", "exit", "delete", "total")
 
 class Load:
     """How one peer is driven. A call returns {figure: [milliseconds, ...]} of each life; of the whole run "wall", and for
-    each life "cpu" and, without the runtime's, "own-cpu"."""
+    each life "cpu" and, without the runtime's, "own-cpu". 'daemon' is the monoshim_testing.Daemon, if it is one that is
+    asked."""
 
-    def __init__(self, context, *arguments):
-        self.context, self.arguments = context, arguments
+    def __init__(self, context, *arguments, daemon=None):
+        self.context, self.arguments, self.daemon = context, arguments, daemon
 
     def __call__(self, mode, bundles, count, *arguments):
         said = self.context.load(*self.arguments, *arguments, "--count=%d" % count, mode, *bundles)
@@ -30,4 +31,4 @@ def loads(context, **kw):
         runtime = d.runtime if d.runtime.startswith("/") else shutil.which(d.runtime)
         yield {"runc": Load(context, "--runtime=" + runtime, "--directory=" + context.folder()),
                "monoshim": Load(context, "--address=unix:path=" + d.socket, "--directory=" + context.folder(),
-                                "--daemon-pid=%d" % d.pid)}
+                                "--daemon-pid=%d" % d.pid, daemon=d)}

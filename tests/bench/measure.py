@@ -22,6 +22,7 @@ be a program: a scenario that compares two conditions of one daemon calls them w
 results.json as a whole:
 
   {"format": 1, "level": "full" | "quick" | "smoke", "started": "ISO 8601", "seconds": 1.0,
+   "directory": "/dev/shm/msb.x",        where it happened; it is gone
    "machine": {...},                     machine.describe()
    "peers": {"runc": {"title": "bare runc", "version": "1.1.5", "missing": null}},
    "results": [...],                     in the order in which they were measured

@@ -27,6 +27,9 @@ def write(document, directory):
         figure = "%s %s" % (number(row["figure"]), row["unit"]) if row["figure"] is not None else "not measured"
         lines.append("| %s | %s | %s | %s |" % (row["budget"], row["limit"], figure,
                                                 {True: "met", False: "**not met**", None: ""}[row["met"]]))
+    lines.append("")
+    for peer in document["peers"].values():
+        lines.append("- %s: %s" % (peer["title"], peer["version"] or "missing: " + peer["missing"]))
     lines += [""] + ["- " + one_line(r) for r in document["results"]]
     with open(os.path.join(directory, "report.md"), "w") as f:
         f.write("\n".join(lines) + "\n")

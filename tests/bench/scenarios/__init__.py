@@ -3,7 +3,7 @@
 
 import importlib
 
-MODULES = ("lifecycle", "exec")
+MODULES = ("lifecycle", "exec", "exit", "hang")
 
 
 def all_scenarios():
