@@ -23,6 +23,7 @@ typedef struct Test {
         int state_fd;
         EventLog *log;
         SubscriptionSet *set;
+        bool with_record; /* what is published is always at hand; else every third time it is not */
 } Test;
 
 typedef struct Reader {
@@ -101,6 +102,7 @@ static int when_an_event_of_size_happens(Test *t, const char *ns, const char *id
                 .container_id = id,
                 .bundle = bundle,
         };
+        EventRecord newest;
         const char *text;
         int r;
 
@@ -111,7 +113,8 @@ static int when_an_event_of_size_happens(Test *t, const char *ns, const char *id
         assert_true(e.sequence < ELEMENTSOF(record_sizes));
         record_sizes[e.sequence] = size;
         r = eventlog_append(t->log, e.sequence, text, size);
-        subscriptions_publish(t->set);
+        newest = (EventRecord) { e.sequence, ns, id, text, size };
+        subscriptions_publish(t->set, t->with_record || e.sequence % 3 != 0 ? &newest : NULL);
         return r;
 }
 
@@ -241,6 +244,47 @@ static void test_what_happens_is_told_at_once(void **state) {
         reader_done(&reader);
 }
 
+/* System calls of this process that read. */
+static uint64_t count_reads(void) {
+        _cleanup_(safe_closep) int fd = open("/proc/self/io", O_RDONLY | O_CLOEXEC);
+        char text[512], *value;
+        uint64_t n = 0;
+        ssize_t size;
+
+        size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (size < 0) {
+                print_message("the kernel does not count here\n");
+                skip();
+                return 0;
+        }
+        text[size] = 0;
+        value = strstr(text, "syscr: ");
+        assert_non_null(value);
+        assert_int_equal(sscanf(value, "syscr: %" SCNu64, &n), 1);
+        return n;
+}
+
+static void test_who_has_everything_is_told_without_reading_the_log(void **state) {
+        Test *t = *state;
+        Reader readers[3];
+        uint64_t before;
+
+        t->with_record = true;
+        given_events(t, 10);
+        for (size_t i = 0; i < ELEMENTSOF(readers); i++)
+                readers[i] = given_a_subscriber(t, 10);
+
+        before = count_reads();
+        given_events(t, 100);
+        assert_in_range(count_reads() - before, 0, 1); /* to count is to read */
+
+        for (size_t i = 0; i < ELEMENTSOF(readers); i++) {
+                assert_true(when_it_reads(&readers[i], SIZE_MAX) > 0);
+                then_it_has_everything(t, &readers[i], 100);
+                reader_done(&readers[i]);
+        }
+}
+
 static void test_a_record_is_what_is_promised(void **state) {
         static const char expected[] =
                 "\x1e{\"sequence\":1,\"topic\":\"/tasks/oom\",\"time\":5,\"namespace\":\"a\",\"container_id\":\"b\","
@@ -250,7 +294,7 @@ static void test_a_record_is_what_is_promised(void **state) {
         char text[sizeof(expected)] = "";
 
         assert_int_equal(eventlog_append(t->log, 1, expected + 1, strlen(expected) - 2), 0);
-        subscriptions_publish(t->set);
+        subscriptions_publish(t->set, NULL);
         assert_int_equal(read(reader.fd, text, sizeof(text)), strlen(expected));
         assert_string_equal(text, expected);
         reader_done(&reader);
@@ -546,7 +590,7 @@ static void test_a_number_that_was_used_up_without_a_record_is_a_gap(void **stat
         when_it_reads_all(t, &live);
         slow = given_a_subscriber(t, 0);
         eventlog_skip(t->log, 2001);
-        subscriptions_publish(t->set);
+        subscriptions_publish(t->set, NULL);
         (void) when_it_reads(&live, SIZE_MAX);
         assert_int_equal(live.n_gaps, 1); /* at once */
 
@@ -815,6 +859,7 @@ static void test_another_program_goes_on_to_the_byte(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 SUBSCRIPTION_TEST(test_what_happens_is_told_at_once),
+                SUBSCRIPTION_TEST(test_who_has_everything_is_told_without_reading_the_log),
                 SUBSCRIPTION_TEST(test_a_record_is_what_is_promised),
                 SUBSCRIPTION_TEST(test_what_has_happened_is_told_first_and_in_the_same_words),
                 SUBSCRIPTION_TEST(test_events_between_replay_and_live_come_once),

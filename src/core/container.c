@@ -247,6 +247,7 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
         const Services *s = c->services;
         ContainerPhase phase = c->phase;
         char *record, *before;
+        EventRecord newest;
         int r;
 
         if (topic == EVENT_SECCOMP)
@@ -280,12 +281,19 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
         if (topic == EVENT_EXEC_ADDED)
                 s->observer.process_added(s->observer.userdata, subject);
 
+        newest = (EventRecord) {
+                .sequence = e.sequence,
+                .ns = e.ns,
+                .container_id = e.container_id,
+                .text = record,
+                .size = strlen(strempty(record)),
+        };
         if (!record)
                 eventlog_skip(s->log, e.sequence);
-        else if (eventlog_append(s->log, e.sequence, record, strlen(record)) > 0)
+        else if (eventlog_append(s->log, e.sequence, record, newest.size) > 0)
                 registry_retry_save(c->registry);
 
-        subscriptions_publish(s->subscriptions);
+        subscriptions_publish(s->subscriptions, record ? &newest : NULL);
         s->observer.event(s->observer.userdata, &e);
         crash_point("commit-told");
         if (changes != 0)

@@ -298,7 +298,7 @@ static void tell_lost_events(Restore *restore) {
                 if (lost->event.sequence > eventlog_last(s->log)) {
                         if (eventlog_append(s->log, lost->event.sequence, lost->record, strlen(lost->record)) > 0)
                                 registry_retry_save(restore->registry);
-                        subscriptions_publish(s->subscriptions);
+                        subscriptions_publish(s->subscriptions, NULL);
                         s->observer.event(s->observer.userdata, &lost->event);
                 }
                 lost->tree = json_free(lost->tree);

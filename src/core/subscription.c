@@ -20,7 +20,7 @@ typedef struct Subscription {
         struct Subscription *prev, *next; /* SubscriptionSet::subscriptions */
         sd_event_source *source;          /* wakes us when there is room only while the subscriber is behind */
         int fd;
-        uint64_t client; /* 0: unknown */
+        uint64_t client;    /* 0: unknown */
         char *ns;           /* or NULL */
         char *container_id; /* or NULL */
 
@@ -200,11 +200,18 @@ static int subscriptions_on_record(void *userdata, const EventRecord *record) {
         return 0;
 }
 
-void subscriptions_publish(SubscriptionSet *set) {
+void subscriptions_publish(SubscriptionSet *set, const EventRecord *newest) {
         Subscription *s, *next;
         int r;
 
         if (set->n_behind == set->n_subscriptions) {
+                set->cursor = eventlog_seek(set->log, UINT64_MAX);
+                return;
+        }
+
+        /* As nearly always: all before it has been told. */
+        if (newest && newest->sequence == eventlog_last(set->log) && set->cursor.sequence + 1 == newest->sequence) {
+                (void) subscriptions_on_record(set, newest);
                 set->cursor = eventlog_seek(set->log, UINT64_MAX);
                 return;
         }
@@ -475,8 +482,7 @@ void subscriptions_take_handoff(SubscriptionSet *set, Json tree) {
         }
 }
 
-int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, const Limits *limits,
-                      int64_t priority) {
+int subscriptions_new(SubscriptionSet **ret, sd_event *event, EventLog *log, const Limits *limits, int64_t priority) {
         SubscriptionSet *set;
 
         set = malloc(sizeof(*set));

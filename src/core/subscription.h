@@ -31,8 +31,8 @@ DEFINE_CLEANUP(SubscriptionSet *, subscriptions_free);
 unsigned subscriptions_count(const SubscriptionSet *set);
 
 /* Tells what has been added to the log since the last call: to be called after each eventlog_append() and
- * eventlog_skip(). */
-void subscriptions_publish(SubscriptionSet *set);
+ * eventlog_skip(). 'newest' is what was added, so that it need not be read again; NULL if it is not at hand. */
+void subscriptions_publish(SubscriptionSet *set, const EventRecord *newest);
 
 /* A new subscription: to the events after 'after' (behind the newest one: those to come), of one namespace, of one
  * container, or of all (NULL). It lives until its reader has closed the pipe, whose read end the caller owns.
