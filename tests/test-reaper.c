@@ -284,6 +284,52 @@ static void test_a_storm_of_exits_does_not_starve_the_loop(void **state) {
         sd_event_source_unref(source);
 }
 
+/* The signal comes before requests, and in a storm there is always another one. */
+static void watcher_on_exit_raise(void *userdata, pid_t pid, int wait_status, uint64_t when_usec) {
+        watcher_on_exit(userdata, pid, wait_status, when_usec);
+        assert_int_equal(kill(getpid(), SIGCHLD), 0);
+}
+
+typedef struct Requests {
+        const Watcher *watcher;
+        unsigned n, n_exits, longest; /* how many exits came between two */
+} Requests;
+
+static int requests_on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
+        Requests *q = userdata;
+        unsigned between = q->watcher->n_calls - q->n_exits;
+
+        q->n++;
+        q->n_exits += between;
+        if (q->longest < between)
+                q->longest = between;
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static void test_a_storm_of_watched_exits_lets_requests_in_between(void **state) {
+        enum { N = 200, BATCH = 16 };
+        World *world = *state;
+        sd_event_source *source = NULL;
+        Watcher w = {};
+        Requests requests = { .watcher = &w };
+
+        world_run_what_is_due(world);
+        for (unsigned i = 0; i < N; i++) {
+                pid_t pid = given_child(0);
+
+                assert_int_equal(reaper_watch(world->reaper, pid, watcher_on_exit_raise, &w), 0);
+                when_it_has_exited(pid);
+        }
+
+        assert_int_equal(sd_event_add_time(world->event, &source, CLOCK_MONOTONIC, 1, 1, requests_on_turn, &requests),
+                         0);
+        world_run_until_no_children(world);
+        assert_int_equal(w.n_calls, N);
+        assert_in_range(requests.longest, 1, BATCH);
+        assert_true(requests.n >= N / BATCH - 1);
+        sd_event_source_unref(source);
+}
+
 /* --- exits that nobody has asked for yet ------------------------------------------------------------------------ */
 
 static pid_t when_a_stranger_has_been_reaped(World *world, int exit_code) {
@@ -453,6 +499,7 @@ int main(void) {
                 CASE(test_children_from_before_are_reaped_and_can_be_watched_first),
                 CASE(test_an_inherited_ignored_sigchld_loses_no_status),
                 CASE(test_a_storm_of_exits_does_not_starve_the_loop),
+                CASE(test_a_storm_of_watched_exits_lets_requests_in_between),
                 CASE(test_nothing_is_kept_when_nobody_holds),
                 CASE(test_an_exit_during_a_hold_can_be_claimed_once),
                 CASE(test_an_exit_from_before_the_time_asked_for_is_another_process),

@@ -15,9 +15,11 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* A container that dies with thousands of processes must not keep everybody else waiting: after so many exits the
- * others in the loop get their turn. */
+/* A container that dies with thousands of processes, or thousands of containers that die at once, must not keep
+ * everybody else waiting: after so many exits the others in the loop get their turn. One that somebody watches for
+ * costs a hundred times as much as one that nobody does, for it is written down and told. */
 #define REAP_BATCH 512
+#define REAP_WATCHED_BATCH 16
 
 #define KEPT_DEFAULT 16384 /* before reaper_set_max_kept() */
 
@@ -46,6 +48,7 @@ struct Reaper {
         unsigned max_kept;
         bool reaping;
         bool had_children;
+        bool more_due; /* 'more' is enabled */
 };
 
 static void reaper_drop_watch(Reaper *reaper, Watch *w) {
@@ -90,7 +93,9 @@ static void reaper_keep(Reaper *reaper, pid_t pid, int wait_status, uint64_t whe
                 return;
         }
 
-        *k = (Kept) { .pid = pid, .wait_status = wait_status, .when_usec = when_usec, .reaped_usec = clock_get_monotonic() };
+        *k = (Kept) {
+                .pid = pid, .wait_status = wait_status, .when_usec = when_usec, .reaped_usec = clock_get_monotonic()
+        };
         HASH_ADD(hh, reaper->kept, pid, sizeof(k->pid), k);
         if (!k->hh.tbl) {
                 log_warning("Out of memory: the exit of process %d is not kept", pid);
@@ -98,7 +103,8 @@ static void reaper_keep(Reaper *reaper, pid_t pid, int wait_status, uint64_t whe
         }
 }
 
-static void reaper_dispatch(Reaper *reaper, pid_t pid, int wait_status, uint64_t when_usec) {
+/* Was anybody watching? */
+static bool reaper_dispatch(Reaper *reaper, pid_t pid, int wait_status, uint64_t when_usec) {
         ReaperExited exited;
         void *userdata;
         Watch *w;
@@ -107,7 +113,7 @@ static void reaper_dispatch(Reaper *reaper, pid_t pid, int wait_status, uint64_t
         if (!w) {
                 if (reaper->n_holds > 0)
                         reaper_keep(reaper, pid, wait_status, when_usec);
-                return;
+                return false;
         }
 
         /* The callback may watch the same number again, since it is free now. */
@@ -116,6 +122,7 @@ static void reaper_dispatch(Reaper *reaper, pid_t pid, int wait_status, uint64_t
         reaper_drop_watch(reaper, w);
 
         exited(userdata, pid, wait_status, when_usec);
+        return true;
 }
 
 /* waitid() tells in two numbers what wait() tells in one. */
@@ -131,14 +138,17 @@ static int wait_status_from_siginfo(const siginfo_t *si) {
 }
 
 static void reaper_reap(Reaper *reaper) {
+        unsigned n_watched = 0;
+
         assert(!reaper->reaping);
         reaper->reaping = true;
+        reaper->more_due = false;
 
         for (unsigned n = 0;; n++) {
                 siginfo_t si = {};
 
-                if (n >= REAP_BATCH) {
-                        (void) sd_event_source_set_enabled(reaper->more, SD_EVENT_ONESHOT);
+                if (n >= REAP_BATCH || n_watched >= REAP_WATCHED_BATCH) {
+                        reaper->more_due = sd_event_source_set_enabled(reaper->more, SD_EVENT_ONESHOT) >= 0;
                         break;
                 }
 
@@ -152,14 +162,19 @@ static void reaper_reap(Reaper *reaper) {
                 if (si.si_pid == 0)
                         break;
 
-                reaper_dispatch(reaper, si.si_pid, wait_status_from_siginfo(&si), clock_get_realtime());
+                n_watched += reaper_dispatch(reaper, si.si_pid, wait_status_from_siginfo(&si), clock_get_realtime());
         }
 
         reaper->reaping = false;
 }
 
 static int reaper_on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
-        reaper_reap(userdata);
+        Reaper *reaper = userdata;
+
+        /* In a storm signals come as fast as we reap, and before everybody else: the others' turn comes all the same.
+         */
+        if (!reaper->more_due)
+                reaper_reap(reaper);
         return 0;
 }
 
