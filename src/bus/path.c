@@ -90,36 +90,78 @@ int process_object_find(sd_bus *bus, const char *path, const char *interface, vo
         return object_found(bus, path, interface, process_path_find(c->front->registry, path), ret_found, ret_error);
 }
 
+/* The paths of a container and its exec'd processes, as far as others see them. */
+static int container_enumerate(const Container *c, char **nodes, size_t *n) {
+        int r;
+
+        if (c->phase != CONTAINER_LIVE)
+                return 0;
+
+        r = container_path_encode(c, &nodes[*n]);
+        if (r < 0)
+                return r;
+        (*n)++;
+        CONTAINER_FOREACH_EXEC(p, c) {
+                if (!p->published)
+                        continue;
+                r = process_path_encode(p, &nodes[*n]);
+                if (r < 0)
+                        return r;
+                (*n)++;
+        }
+        return 0;
+}
+
+/* Is the path one of a container, there or not, or below it? Then nothing of any other is below the path. */
+static bool path_find_container(Registry *registry, const char *path, Container **ret) {
+        static const char *const templates[] = { CONTAINER_TEMPLATE, CONTAINER_TEMPLATE "/process" };
+        _cleanup_(freep) char *exec_ns = NULL, *exec_container = NULL, *exec_id = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(templates); i++) {
+                _cleanup_(freep) char *ns = NULL, *id = NULL;
+
+                if (sd_bus_path_decode_many(path, templates[i], &ns, &id) > 0) {
+                        *ret = registry_find(registry, ns, id);
+                        return true;
+                }
+        }
+
+        if (sd_bus_path_decode_many(path, PROCESS_TEMPLATE, &exec_ns, &exec_container, &exec_id) <= 0)
+                return false;
+        *ret = registry_find(registry, exec_ns, exec_container);
+        return true;
+}
+
 int container_node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes,
                              sd_bus_error *ret_error) {
         Registry *registry = ((Connection *) userdata)->front->registry;
         _cleanup_(strv_freep) char **nodes = NULL;
+        Container *only = NULL;
+        bool is_one;
         size_t n = 0;
         int r;
 
-        REGISTRY_FOREACH(c, registry)
-                n += 1 + HASH_CNT(by_id, c->execs);
+        /* What one container is asked for must not take longer the more others there are. */
+        is_one = path_find_container(registry, prefix, &only);
+        if (only)
+                n = 1 + HASH_CNT(by_id, only->execs);
+        if (!is_one)
+                REGISTRY_FOREACH(c, registry)
+                        n += 1 + HASH_CNT(by_id, c->execs);
         nodes = calloc(n + 1, sizeof(*nodes));
         if (!nodes)
                 return -ENOMEM;
 
         n = 0;
-        REGISTRY_FOREACH(c, registry) {
-                if (c->phase != CONTAINER_LIVE)
-                        continue;
-                r = container_path_encode(c, &nodes[n]);
-                if (r < 0)
-                        return r;
-                n++;
-                CONTAINER_FOREACH_EXEC(p, c) {
-                        if (!p->published)
-                                continue;
-                        r = process_path_encode(p, &nodes[n]);
+        r = only ? container_enumerate(only, nodes, &n) : 0;
+        if (r < 0)
+                return r;
+        if (!is_one)
+                REGISTRY_FOREACH(c, registry) {
+                        r = container_enumerate(c, nodes, &n);
                         if (r < 0)
                                 return r;
-                        n++;
                 }
-        }
 
         *ret_nodes = TAKE_PTR(nodes);
         return 1;
