@@ -837,7 +837,7 @@ static void test_one_that_was_taken_back_is_seen_to_end(void **state) {
 
         needs_pidfds();
         pid = given_foreign_logger(world, &parent);
-        assert_int_equal(logger_adopt(&l, world->event, pid, start_time_of(pid)), 0);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, pid, start_time_of(pid)), 0);
         assert_int_equal(logger_get_pid(l), pid);
         assert_int_equal(logger_get_start_time(l), start_time_of(pid));
         logger_set_on_exited(l, on_exited, &told);
@@ -860,7 +860,7 @@ static void test_one_that_was_taken_back_can_be_stopped(void **state) {
 
         needs_pidfds();
         pid = given_foreign_logger(world, &parent);
-        assert_int_equal(logger_adopt(&l, world->event, pid, start_time_of(pid)), 0);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, pid, start_time_of(pid)), 0);
         logger_set_on_exited(l, on_exited, &told);
         assert_null(logger_stop(l, 10 * USEC_PER_MSEC));
         world_run_until(world, is_gone, &pid);
@@ -880,16 +880,16 @@ static void test_only_the_very_process_is_taken_back(void **state) {
         needs_pidfds();
         pid = given_script("exec sleep 1000");
         start_time = start_time_of(pid);
-        assert_int_equal(logger_adopt(&l, world->event, pid, start_time + 1), -ESRCH);
-        assert_int_equal(logger_adopt(&l, world->event, pid, 0), -ESRCH);
-        assert_int_equal(logger_adopt(&l, world->event, 0, start_time), -ESRCH);
-        assert_int_equal(logger_adopt(&l, world->event, -1, start_time), -ESRCH);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, pid, start_time + 1), -ESRCH);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, pid, 0), -ESRCH);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, 0, start_time), -ESRCH);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, -1, start_time), -ESRCH);
 
         assert_int_equal(kill(pid, SIGKILL), 0);
         when_it_has_exited(pid);
-        assert_int_equal(logger_adopt(&l, world->event, pid, start_time), -ESRCH); /* as a zombie */
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, pid, start_time), -ESRCH); /* as a zombie */
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_int_equal(logger_adopt(&l, world->event, pid, start_time), -ESRCH);
+        assert_int_equal(logger_adopt(&l, world->event, world->pids, pid, start_time), -ESRCH);
         assert_ptr_equal(l, world);
 }
 

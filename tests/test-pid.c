@@ -150,7 +150,7 @@ static pid_t given_process(int exit_code) {
 }
 
 static void given_watch(World *world, pid_t pid, Exit *e) {
-        assert_int_equal(pid_watch_new(&e->watch, world->event, 0, pid, start_time_of(pid), exit_on_exited, e), 0);
+        assert_int_equal(pid_watch_new(&e->watch, world->pids, pid, start_time_of(pid), exit_on_exited, e), 0);
         assert_true(pid_watch_get_fd(e->watch) >= 0);
 }
 
@@ -239,7 +239,7 @@ static void test_there_is_no_such_process(void **state) {
         assert_int_equal(pid_open(pid, 0), -ESRCH);
         assert_int_equal(pid_open(0, 0), -ESRCH);
         assert_int_equal(pid_read_cgroup(pid, &cgroup), -ESRCH);
-        assert_int_equal(pid_watch_new(&e.watch, world->event, 0, pid, 0, exit_on_exited, &e), -ESRCH);
+        assert_int_equal(pid_watch_new(&e.watch, world->pids, pid, 0, exit_on_exited, &e), -ESRCH);
         assert_null(e.watch);
 }
 
@@ -260,7 +260,7 @@ static void test_a_recycled_number_is_not_taken_for_the_process(void **state) {
         assert_int_equal(close(fd), 0);
 
         assert_int_equal(pid_open(pid, start_time - 1), -ESRCH);
-        assert_int_equal(pid_watch_new(&e.watch, world->event, 0, pid, start_time - 1, exit_on_exited, &e), -ESRCH);
+        assert_int_equal(pid_watch_new(&e.watch, world->pids, pid, start_time - 1, exit_on_exited, &e), -ESRCH);
 
         when_it_leaves(pid);
         when_it_is_reaped(pid);
@@ -423,7 +423,7 @@ static void test_a_start_time_of_zero_takes_whoever_it_is(void **state) {
 
         needs_pidfds();
         pid = given_process(3);
-        assert_int_equal(pid_watch_new(&e.watch, world->event, 0, pid, 0, exit_on_exited, &e), 0);
+        assert_int_equal(pid_watch_new(&e.watch, world->pids, pid, 0, exit_on_exited, &e), 0);
         when_it_leaves(pid);
         when_told(world, &e);
         assert_int_equal(e.wait_status, W_EXITCODE(3, 0));
@@ -450,13 +450,15 @@ static void test_a_living_process_has_no_exit_status(void **state) {
 /* Somebody without rights sees an exit code of 0 in the zombie's stat, whatever it is. Runs in a child, which must
  * be nobody for it. */
 static int watch_as_nobody(pid_t pid) {
+        PidWatcher *pids = NULL;
         sd_event *event = NULL;
         Exit e = {};
 
         kernel_has_exit_info = false;
         if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
                 return 77;
-        if (sd_event_new(&event) < 0 || pid_watch_new(&e.watch, event, 0, pid, 0, exit_on_exited, &e) < 0)
+        if (sd_event_new(&event) < 0 || pid_watcher_new(&pids, event, 0) < 0 ||
+            pid_watch_new(&e.watch, pids, pid, 0, exit_on_exited, &e) < 0)
                 return 78;
 
         /* Beyond the first patience: nothing to tell, so it goes on waiting for the end. */
@@ -470,6 +472,7 @@ static int watch_as_nobody(pid_t pid) {
         for (uint64_t end = clock_get_monotonic() + WORLD_PATIENCE_USEC; !e.called && clock_get_monotonic() < end;)
                 if (sd_event_run(event, 50 * USEC_PER_MSEC) < 0)
                         return 81;
+        (void) pid_watcher_free(pids);
         sd_event_unref(event);
         return e.called && e.wait_status == -1 ? 0 : 82;
 }

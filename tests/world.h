@@ -7,6 +7,7 @@
  * descriptor is left. Nothing sleeps for luck: world_run_until() runs the loop until something is true, and fails
  * the case when that takes absurdly long. */
 
+#include "host/pid.h"
 #include "host/reaper.h"
 #include "host/spawn.h"
 #include "util/clock.h"
@@ -34,6 +35,7 @@
 typedef struct World {
         sd_event *event;
         Reaper *reaper;
+        PidWatcher *pids;
         int n_fds;
         char folder[PATH_MAX]; /* a temporary directory, empty at the beginning and removed in the end */
 } World;
@@ -73,6 +75,7 @@ static inline int world_begin(void **state) {
 
         assert_int_equal(sd_event_new(&w->event), 0);
         assert_int_equal(reaper_new(&w->reaper, w->event, SD_EVENT_PRIORITY_NORMAL - 5), 0);
+        assert_int_equal(pid_watcher_new(&w->pids, w->event, SD_EVENT_PRIORITY_NORMAL), 0);
         *state = w;
         return 0;
 }
@@ -133,6 +136,7 @@ static inline int world_end(void **state) {
         World *w = *state;
 
         w->reaper = reaper_free(w->reaper);
+        w->pids = pid_watcher_free(w->pids);
         w->event = sd_event_unref(w->event);
         world_remove_folder(w->folder);
 

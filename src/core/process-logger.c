@@ -166,13 +166,14 @@ int process_expect_logger(Process *p, size_t i, pid_t pid, uint64_t start_time) 
 }
 
 void process_adopt_loggers(Process *p) {
+        const Services *s = p->container->services;
         int r;
 
         for (size_t i = 1; i < 3 && p->io; i++) {
                 if (p->io->logger_pids[i] <= 0)
                         continue;
 
-                r = logger_adopt(&p->io->loggers[i], p->container->services->event, p->io->logger_pids[i],
+                r = logger_adopt(&p->io->loggers[i], s->event, s->pids, p->io->logger_pids[i],
                                  p->io->logger_start_times[i]);
                 p->io->logger_pids[i] = 0;
                 if (r >= 0)

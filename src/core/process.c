@@ -109,7 +109,7 @@ int process_watch(Process *p, pid_t pid, uint64_t start_time, bool adopted) {
         int r;
 
         if (adopted && !process_is_own_child(s->reaper, pid, start_time))
-                r = pid_watch_new(&p->watch, s->event, PRIORITY_EXIT, pid, start_time, process_on_adopted_exited, p);
+                r = pid_watch_new(&p->watch, s->pids, pid, start_time, process_on_adopted_exited, p);
         else
                 r = reaper_watch(s->reaper, pid, process_on_reaped, p);
         if (r < 0)

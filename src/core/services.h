@@ -11,6 +11,7 @@
 #include "host/job.h"
 #include "host/limits.h"
 #include "host/oom.h"
+#include "host/pid.h"
 #include "host/reaper.h"
 #include "util/macro.h"
 
@@ -48,6 +49,7 @@ typedef struct Services {
         EventLog *log;
         SubscriptionSet *subscriptions;
         OomWatcher *oom;
+        PidWatcher *pids; /* of processes that are not our children */
         FdStore *store; /* descriptors that outlive us */
         Seccomp *seccomp; /* NULL: none */
         Observer observer;

@@ -70,6 +70,7 @@ void daemon_done(Daemon *d) {
         d->log = eventlog_free(d->log);
         d->seccomp = seccomp_free(d->seccomp);
         d->oom = oom_watcher_free(d->oom);
+        d->pids = pid_watcher_free(d->pids);
         d->store = fdstore_free(d->store);
         d->reexec = reexec_free(d->reexec);
         d->pool = job_pool_free(d->pool);
@@ -282,6 +283,9 @@ static int daemon_open_services(Daemon *d) {
         r = oom_watcher_new(&d->oom, d->event, PRIORITY_OOM);
         if (r < 0)
                 return log_error_errno(r, "Failed to watch for out-of-memory kills: %m");
+        r = pid_watcher_new(&d->pids, d->event, PRIORITY_EXIT);
+        if (r < 0)
+                return log_error_errno(r, "Failed to watch for processes that are not children: %m");
         daemon_apply_limits(d);
 
         r = fdstore_new(&d->store, d->service.notify);
@@ -298,6 +302,7 @@ static int daemon_open_services(Daemon *d) {
                 .log = d->log,
                 .subscriptions = d->subscriptions,
                 .oom = d->oom,
+                .pids = d->pids,
                 .store = d->store,
                 .observer = front_get_observer(&d->front),
                 .state_fd = d->state_fd,

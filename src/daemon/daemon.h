@@ -22,6 +22,7 @@ typedef struct Daemon {
         EventLog *log;
         SubscriptionSet *subscriptions;
         OomWatcher *oom;
+        PidWatcher *pids;
         Seccomp *seccomp;
         FdStore *store;
         Inheritance inheritance;

@@ -3,7 +3,6 @@
 /* Logger processes: taking their URI apart, starting, taking back, ending. */
 
 #include "host/logger.h"
-#include "host/pid.h"
 #include "host/spawn.h"
 #include "util/log.h"
 #include "util/strv.h"
@@ -333,7 +332,7 @@ int logger_new(Logger **ret, sd_event *event, Reaper *reaper, const LoggerParame
         return 0;
 }
 
-int logger_adopt(Logger **ret, sd_event *event, pid_t pid, uint64_t start_time) {
+int logger_adopt(Logger **ret, sd_event *event, PidWatcher *pids, pid_t pid, uint64_t start_time) {
         _cleanup_(logger_freep) Logger *l = NULL;
         PidStat st;
         int r;
@@ -347,7 +346,7 @@ int logger_adopt(Logger **ret, sd_event *event, pid_t pid, uint64_t start_time) 
                 return -ENOMEM;
 
         l->event = sd_event_ref(event);
-        r = pid_watch_new(&l->watch, event, SD_EVENT_PRIORITY_NORMAL, pid, start_time, logger_on_adopted_exit, l);
+        r = pid_watch_new(&l->watch, pids, pid, start_time, logger_on_adopted_exit, l);
         if (r < 0)
                 return r;
         r = pid_read_stat(pid, &st);

@@ -8,6 +8,7 @@
  *
  * It outlives us: after a restart it goes on reading its pipes, and can be taken back by its pid. */
 
+#include "host/pid.h"
 #include "host/reaper.h"
 #include "util/macro.h"
 
@@ -47,7 +48,7 @@ int logger_new(Logger **ret, sd_event *event, Reaper *reaper, const LoggerParame
                void *userdata);
 
 /* Takes one back after a restart, which is ready; -ESRCH when it is gone. */
-int logger_adopt(Logger **ret, sd_event *event, pid_t pid, uint64_t start_time);
+int logger_adopt(Logger **ret, sd_event *event, PidWatcher *pids, pid_t pid, uint64_t start_time);
 
 /* NULL for nobody, as at first. */
 void logger_set_on_exited(Logger *l, LoggerExited exited, void *userdata);

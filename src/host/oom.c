@@ -12,6 +12,7 @@
 #include "host/oom.h"
 
 #include "host/cgroup-view.h"
+#include "host/fd-watch.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -36,6 +37,7 @@ struct OomWatcher {
         int64_t priority;
         int inotify_fd;
         sd_event_source *io;
+        FdWatchSet *eventfds; /* those of v1 */
 
         /* Those of v2, ordered by watch descriptor. The kernel counts these upwards, so a new one goes to the end.
          * Containers that share a cgroup share the descriptor, too. */
@@ -53,11 +55,11 @@ struct OomWatch {
         OomSeen seen;
         void *userdata;
         uint64_t known;
-        ino_t inode;              /* of the counter's file; 0: the cgroup is gone */
-        sd_event_source *eventfd; /* v1; closes it */
-        sd_event_source *again;   /* only while there is a reason to look again */
-        uint64_t n_awaited;       /* kills that were announced and are not counted yet */
-        int wd;                   /* v2, or -1 */
+        ino_t inode;            /* of the counter's file; 0: the cgroup is gone */
+        FdWatch eventfd;        /* v1: which is ours */
+        sd_event_source *again; /* only while there is a reason to look again */
+        uint64_t n_awaited;     /* kills that were announced and are not counted yet */
+        int wd;                 /* v2, or -1 */
         uint8_t n_looks;
         bool due;
         char path[]; /* of the counter's file */
@@ -163,7 +165,10 @@ static void watch_end(OomWatch *o) {
         o->inode = 0;
         o->n_awaited = 0;
         o->due = false;
-        o->eventfd = sd_event_source_unref(o->eventfd);
+        if (o->eventfd.set) {
+                fd_watch_end(&o->eventfd);
+                safe_close(o->eventfd.fd);
+        }
         o->again = sd_event_source_unref(o->again);
 
         if (o->wd >= 0) {
@@ -250,18 +255,17 @@ static int watch_on_time(sd_event_source *s, uint64_t usec, void *userdata) {
 
 /* --- v1 --------------------------------------------------------------------------------------------------------- */
 
-static int watch_on_eventfd(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-        OomWatch *o = userdata;
+static void watch_on_eventfd(void *owner, uint32_t revents) {
+        OomWatch *o = owner;
         uint64_t n = 0;
 
-        if (read(fd, &n, sizeof(n)) != sizeof(n))
-                return 0;
+        if (read(o->eventfd.fd, &n, sizeof(n)) != sizeof(n))
+                return;
 
         if (__builtin_add_overflow(o->n_awaited, n, &o->n_awaited))
                 o->n_awaited = UINT64_MAX;
         o->n_looks = 0;
         watch_look(o);
-        return 0;
 }
 
 /* The kernel needs no more of ours than the eventfd. */
@@ -288,14 +292,11 @@ static int watch_begin_v1(OomWatch *o, int dir_fd, int counter_fd) {
         if (r < 0)
                 return r;
 
-        r = sd_event_add_io(o->watcher->event, &o->eventfd, fd, EPOLLIN, watch_on_eventfd, o);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_io_fd_own(o->eventfd, true);
+        r = fd_watch_begin(&o->eventfd, o->watcher->eventfds, fd, EPOLLIN, o);
         if (r < 0)
                 return r;
         TAKE_FD(fd);
-        return sd_event_source_set_priority(o->eventfd, o->watcher->priority);
+        return 0;
 }
 
 /* --- v2 --------------------------------------------------------------------------------------------------------- */
@@ -510,11 +511,18 @@ uint64_t oom_watch_get_known(const OomWatch *o) {
 
 int oom_watcher_new(OomWatcher **ret, sd_event *event, int64_t priority) {
         OomWatcher *w;
+        int r;
 
         w = malloc(sizeof(*w));
         if (!w)
                 return -ENOMEM;
         *w = (OomWatcher) { .event = sd_event_ref(event), .priority = priority, .inotify_fd = -EBADF };
+
+        r = fd_watch_set_new(&w->eventfds, event, priority, watch_on_eventfd);
+        if (r < 0) {
+                (void) oom_watcher_free(w);
+                return r;
+        }
         *ret = w;
         return 0;
 }
@@ -526,6 +534,7 @@ OomWatcher *oom_watcher_free(OomWatcher *w) {
         assert(w->n_watches == 0);
         sd_event_source_unref(w->io);
         (void) safe_close(w->inotify_fd);
+        (void) fd_watch_set_free(w->eventfds);
         sd_event_unref(w->event);
         return mfree(w);
 }

@@ -10,6 +10,7 @@
 #include "host/pid.h"
 
 #include "host/cgroup-view.h"
+#include "host/fd-watch.h"
 #include "util/clock.h"
 
 #include <assert.h>
@@ -166,17 +167,23 @@ int pid_read_cgroup(pid_t pid, char **ret) {
 
 /* --- watching --------------------------------------------------------------------------------------------------- */
 
+struct PidWatcher {
+        sd_event *event;
+        int64_t priority;
+        FdWatchSet *pidfds;
+};
+
+/* One for each process that was taken back after a restart. */
 struct PidWatch {
-        int fd;
-        pid_t pid;
+        FdWatch pidfd; /* which is ours */
+        PidWatcher *watcher;
         uint64_t start_time;
-        sd_event_source *io;
-        sd_event_source *patience;
+        sd_event_source *patience; /* while it is a zombie */
         PidWatchExited exited;
         void *userdata;
-
         uint64_t when_usec; /* when we saw that it is dead; 0: not yet */
-        int zombie_status;  /* what the zombie said of itself, or -1 */
+        pid_t pid;
+        int zombie_status; /* what the zombie said of itself, or -1 */
 };
 
 int pidfd_read_exit(int pidfd, int *ret_wait_status) {
@@ -226,33 +233,48 @@ static int pid_watch_look(PidWatch *watch) {
 static void pid_watch_finish(PidWatch *watch) {
         int wait_status = watch->zombie_status;
 
-        (void) pidfd_read_exit(watch->fd, &wait_status);
-        (void) sd_event_source_set_enabled(watch->io, SD_EVENT_OFF);
-        (void) sd_event_source_set_enabled(watch->patience, SD_EVENT_OFF);
+        (void) pidfd_read_exit(watch->pidfd.fd, &wait_status);
+        fd_watch_end(&watch->pidfd);
+        watch->patience = sd_event_source_disable_unref(watch->patience);
         watch->exited(watch->userdata, wait_status, watch->when_usec);
 }
 
-static void pid_watch_arm(PidWatch *watch) {
-        (void) sd_event_source_set_time_relative(watch->patience, ZOMBIE_PATIENCE_USEC);
-        (void) sd_event_source_set_enabled(watch->patience, SD_EVENT_ONESHOT);
+static int pid_watch_on_patience(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int pid_watch_arm(PidWatch *watch) {
+        int r;
+
+        watch->patience = sd_event_source_disable_unref(watch->patience);
+        r = sd_event_add_time_relative(watch->watcher->event, &watch->patience, CLOCK_MONOTONIC, ZOMBIE_PATIENCE_USEC,
+                                       10 * USEC_PER_MSEC, pid_watch_on_patience, watch);
+        if (r < 0)
+                return r;
+
+        (void) sd_event_source_set_priority(watch->patience, watch->watcher->priority);
+        (void) sd_event_source_set_description(watch->patience, "pid-watch-patience");
+        return 0;
 }
 
-static int pid_watch_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        PidWatch *watch = userdata;
+/* Dead, but not reaped: gives its parent some time. Without memory for that it is over now. */
+static void pid_watch_wait(PidWatch *watch) {
+        if (pid_watch_arm(watch) < 0)
+                pid_watch_finish(watch);
+}
+
+static void pid_watch_on_ready(void *owner, uint32_t revents) {
+        PidWatch *watch = owner;
 
         if (watch->when_usec == 0)
                 watch->when_usec = clock_get_realtime();
 
         if ((revents & (EPOLLHUP | EPOLLERR)) || pid_watch_look(watch) == -ESRCH) {
                 pid_watch_finish(watch);
-                return 0;
+                return;
         }
 
-        /* Dead, but not reaped. It stays readable from now on, so no more of that; the hang-up is reported
-         * unasked. */
-        (void) sd_event_source_set_io_events(source, 0);
-        pid_watch_arm(watch);
-        return 0;
+        /* It stays readable from now on, so no more of that; the hang-up is reported unasked. */
+        fd_watch_set_events(&watch->pidfd, 0);
+        pid_watch_wait(watch);
 }
 
 static int pid_watch_on_patience(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -265,70 +287,75 @@ static int pid_watch_on_patience(sd_event_source *source, uint64_t usec, void *u
         if (r == -ESRCH || (r > 0 && watch->zombie_status >= 0))
                 pid_watch_finish(watch);
         else
-                pid_watch_arm(watch);
+                pid_watch_wait(watch);
         return 0;
 }
 
-static int pid_watch_add_sources(PidWatch *watch, sd_event *event, int64_t priority) {
+int pid_watcher_new(PidWatcher **ret, sd_event *event, int64_t priority) {
+        _cleanup_(pid_watcher_freep) PidWatcher *watcher = NULL;
         int r;
 
-        r = sd_event_add_io(event, &watch->io, watch->fd, EPOLLIN, pid_watch_on_io, watch);
+        watcher = calloc(1, sizeof(*watcher));
+        if (!watcher)
+                return -ENOMEM;
+
+        watcher->event = sd_event_ref(event);
+        watcher->priority = priority;
+        r = fd_watch_set_new(&watcher->pidfds, event, priority, pid_watch_on_ready);
         if (r < 0)
                 return r;
 
-        r = sd_event_source_set_priority(watch->io, priority);
-        if (r < 0)
-                return r;
-
-        (void) sd_event_source_set_description(watch->io, "pid-watch");
-
-        r = sd_event_add_time_relative(event, &watch->patience, CLOCK_MONOTONIC, ZOMBIE_PATIENCE_USEC,
-                                       10 * USEC_PER_MSEC, pid_watch_on_patience, watch);
-        if (r < 0)
-                return r;
-
-        r = sd_event_source_set_priority(watch->patience, priority);
-        if (r < 0)
-                return r;
-
-        (void) sd_event_source_set_description(watch->patience, "pid-watch-patience");
-        return sd_event_source_set_enabled(watch->patience, SD_EVENT_OFF);
+        *ret = TAKE_PTR(watcher);
+        return 0;
 }
 
-int pid_watch_new(PidWatch **ret, sd_event *event, int64_t priority, pid_t pid, uint64_t start_time,
-                  PidWatchExited exited, void *userdata) {
-        _cleanup_(pid_watch_freep) PidWatch *watch = NULL;
+PidWatcher *pid_watcher_free(PidWatcher *watcher) {
+        if (!watcher)
+                return NULL;
+
+        (void) fd_watch_set_free(watcher->pidfds);
+        sd_event_unref(watcher->event);
+        return mfree(watcher);
+}
+
+int pid_watch_new(PidWatch **ret, PidWatcher *watcher, pid_t pid, uint64_t start_time, PidWatchExited exited,
+                  void *userdata) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+        PidWatch *watch;
         PidStat st;
         int r;
 
-        watch = calloc(1, sizeof(*watch));
+        fd = pid_open(pid, start_time);
+        if (fd < 0)
+                return fd;
+
+        if (start_time == 0) {
+                r = pid_read_stat(pid, &st);
+                if (r < 0)
+                        return r;
+                start_time = st.start_time;
+        }
+
+        watch = malloc(sizeof(*watch));
         if (!watch)
                 return -ENOMEM;
 
         *watch = (PidWatch) {
+                .watcher = watcher,
                 .pid = pid,
                 .start_time = start_time,
                 .exited = exited,
                 .userdata = userdata,
                 .zombie_status = -1,
         };
-
-        watch->fd = pid_open(pid, start_time);
-        if (watch->fd < 0)
-                return watch->fd;
-
-        if (start_time == 0) {
-                r = pid_read_stat(pid, &st);
-                if (r < 0)
-                        return r;
-                watch->start_time = st.start_time;
+        r = fd_watch_begin(&watch->pidfd, watcher->pidfds, fd, EPOLLIN, watch);
+        if (r < 0) {
+                free(watch);
+                return r;
         }
 
-        r = pid_watch_add_sources(watch, event, priority);
-        if (r < 0)
-                return r;
-
-        *ret = TAKE_PTR(watch);
+        TAKE_FD(fd);
+        *ret = watch;
         return 0;
 }
 
@@ -336,12 +363,12 @@ PidWatch *pid_watch_free(PidWatch *watch) {
         if (!watch)
                 return NULL;
 
-        sd_event_source_disable_unref(watch->io);
+        fd_watch_end(&watch->pidfd);
         sd_event_source_disable_unref(watch->patience);
-        safe_close(watch->fd);
+        safe_close(watch->pidfd.fd);
         return mfree(watch);
 }
 
 int pid_watch_get_fd(const PidWatch *watch) {
-        return watch->fd;
+        return watch->pidfd.fd;
 }

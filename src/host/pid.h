@@ -28,8 +28,13 @@ int pid_open(pid_t pid, uint64_t start_time);
  * memory, pids, cpu, then the others). The caller frees *ret. "" when it shares all of them with us. -ESRCH. */
 int pid_read_cgroup(pid_t pid, char **ret);
 
-/* A process of which we may not be the parent, watched by its pidfd. */
+/* Whoever watches processes of which we may not be the parent, by their pidfds, all of them by one event source. */
+typedef struct PidWatcher PidWatcher;
 typedef struct PidWatch PidWatch;
+
+int pid_watcher_new(PidWatcher **ret, sd_event *event, int64_t priority);
+PidWatcher *pid_watcher_free(PidWatcher *watcher); /* every watch must have been freed */
+DEFINE_CLEANUP(PidWatcher *, pid_watcher_free);
 
 /* Called once. 'wait_status' is as in wait(2), or -1 when neither PIDFD_GET_INFO (Linux 6.15) nor the zombie's own
  * /proc/PID/stat could tell it. 'when_usec' is CLOCK_REALTIME. May free the watch. */
@@ -37,8 +42,8 @@ typedef void (*PidWatchExited)(void *userdata, int wait_status, uint64_t when_us
 
 /* -ESRCH if the process is gone, or the number is another's. Never sd_event_add_child(), which ends the loop with
  * ECHILD for a non-child. */
-int pid_watch_new(PidWatch **ret, sd_event *event, int64_t priority, pid_t pid, uint64_t start_time,
-                  PidWatchExited exited, void *userdata);
+int pid_watch_new(PidWatch **ret, PidWatcher *watcher, pid_t pid, uint64_t start_time, PidWatchExited exited,
+                  void *userdata);
 PidWatch *pid_watch_free(PidWatch *watch);
 DEFINE_CLEANUP(PidWatch *, pid_watch_free);
 int pid_watch_get_fd(const PidWatch *watch); /* stays the watch's */
