@@ -22,6 +22,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import budgets  # noqa: E402
 import context  # noqa: E402
+import crowd  # noqa: E402
 import machine  # noqa: E402
 import monoshim_testing as t  # noqa: E402
 import peers  # noqa: E402
@@ -107,7 +108,10 @@ def main(argv):
     with context.scratch() as directory:
         facts = machine.describe(directory)
         ctx = context.Context(arguments.level, directory, there, missing, arguments.repetitions)
-        results, failed = run_scenarios(ctx, arguments.only)
+        try:
+            results, failed = run_scenarios(ctx, arguments.only)
+        finally:
+            crowd.close_shared(ctx)
     facts["load_after"] = machine.load()
     rows = budgets.judge(results)
     document = {"format": 1, "level": arguments.level, "started": started, "seconds": round(time.monotonic() - began, 1),

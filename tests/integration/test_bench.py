@@ -40,9 +40,11 @@ def test_each_scenario_has_figures(document, scenario):
     results = [r for r in document["results"] if r["scenario"] == scenario]
     assert results and scenario not in document["failed"], document["failed"]
     for r in results:
-        assert any("monoshim" in name or r["baseline"] == "quiet" for name in r["peers"]), r
+        # By peers, by conditions, or by how many containers there are.
+        assert any("monoshim" in name or r["baseline"] == "quiet" or name.isdigit() for name in r["peers"]), r
         for name, peer in r["peers"].items():
-            assert peer["values"] and min(peer["values"]) >= 0, (r["id"], name)
+            # What grows by less than a page for each container may seem to shrink with so few.
+            assert peer["values"] and (min(peer["values"]) >= 0 or r["unit"] == "KiB"), (r["id"], name)
             assert min(peer["values"]) <= peer["p5"] <= peer["median"] <= peer["p95"] <= max(peer["values"]), (r["id"], name)
 
 

@@ -57,7 +57,7 @@ class Peer:
         raise NotImplementedError
 
 
-MODULES = ("runc", "monoshim")
+MODULES = ("runc", "monoshim", "shim", "conmon")
 
 
 def all_peers():

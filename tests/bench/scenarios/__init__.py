@@ -3,7 +3,7 @@
 
 import importlib
 
-MODULES = ("lifecycle", "exec", "exit", "hang")
+MODULES = ("lifecycle", "exec", "exit", "hang", "stdout", "memory", "idle", "restart", "queries", "storm")
 
 
 def all_scenarios():
