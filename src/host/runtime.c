@@ -3,6 +3,7 @@
 /* How to talk to an OCI runtime: the command line of each verb, and what its failures mean. */
 
 #include "host/runtime.h"
+#include "host/spawn.h"
 #include "util/file.h"
 #include "util/json.h"
 #include "util/strv.h"
@@ -485,6 +486,22 @@ int runtime_kill_classify(const char *output) {
         if (strstr(output, "/status`: No such file or directory"))
                 return -ENOENT;
         return -EIO;
+}
+
+bool runtime_kill_is_plain(const char *command) {
+        static const char elf[] = { 0x7f, 'E', 'L', 'F' };
+        const char *slash = strrchr(command, '/'), *name = slash ? slash + 1 : command;
+        _cleanup_(safe_closep) int fd = -EBADF;
+        _cleanup_(freep) char *path = NULL;
+        char magic[sizeof(elf)];
+
+        if (!streq(name, "runc") && !streq(name, "crun"))
+                return false;
+        if (program_find(command, &path) < 0)
+                return false;
+
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        return fd >= 0 && read(fd, magic, sizeof(magic)) == sizeof(magic) && memcmp(magic, elf, sizeof(elf)) == 0;
 }
 
 /* crun forgets a container once it has written a checkpoint of it, and then says "cannot open directory `ROOT/ID`: No

@@ -96,4 +96,10 @@ char *runtime_first_line(const char *text);
  * finished, -ENOENT no such container, -EIO anything else. And of a failed "delete": true if the container is gone
  * anyway. */
 int runtime_kill_classify(const char *output);
+
+/* Is "kill" of this runtime, for one process that runs, nothing but kill(2) for the init? So it is of runc
+ * (libcontainer's Container.Signal()) and crun (libcrun_container_kill()), which are known by the program's name. Not
+ * of one whose init is a virtual machine's monitor, and nobody knows what a script does that somebody has put into
+ * their place. */
+bool runtime_kill_is_plain(const char *command);
 bool runtime_delete_is_gone(const char *output, const char *complaint);
