@@ -39,6 +39,7 @@ static const Verb verbs[] = {
         { "checkpoint", verb_checkpoint, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "restore", verb_restore, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "list", verb_list, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
+        { "logs", verb_logs, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "inspect", verb_inspect, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "ps", verb_ps, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
         { "stats", verb_stats, EXIT_STATUS_FAILED, EXIT_STATUS_USAGE },
@@ -67,6 +68,7 @@ static const char usage[] = N_("Usage: monoshim [OPTION...] VERB [ARGUMENT...]\n
                                "  checkpoint ID DIR        Write an image of a running container\n"
                                "  restore ID BUNDLE DIR    Start a container from an image\n"
                                "  list                     List containers\n"
+                               "  logs ID                  Show what a container has written\n"
                                "  inspect ID...            Show all that is known of containers\n"
                                "  ps ID                    List the processes in a container\n"
                                "  stats [ID...]            Show what containers use\n"

@@ -21,6 +21,7 @@ int verb_exec(int argc, char *argv[], Settings *s);
 int verb_inspect(int argc, char *argv[], Settings *s);
 int verb_kill(int argc, char *argv[], Settings *s);
 int verb_list(int argc, char *argv[], Settings *s);
+int verb_logs(int argc, char *argv[], Settings *s);
 int verb_pause(int argc, char *argv[], Settings *s);
 int verb_ps(int argc, char *argv[], Settings *s);
 int verb_reload(int argc, char *argv[], Settings *s);

@@ -19,7 +19,7 @@ import monoshim_testing as t
 from monoshim_testing import CONTAINER, FAKE_RUNTIME, MANAGER, MONOSHIM, PROCESS
 
 VERBS = ["run", "exec", "attach", "create", "start", "kill", "stop", "pause", "resume", "update", "delete", "wait",
-         "checkpoint", "restore", "list", "inspect", "ps", "stats", "events", "reload",
+         "checkpoint", "restore", "list", "logs", "inspect", "ps", "stats", "events", "reload",
          "help"]
 
 
