@@ -149,5 +149,6 @@ int main(int argc, char *argv[]) {
                 return 1;
 
         load_print(&load);
+        free(load.figures);
         return 0;
 }

@@ -24,8 +24,6 @@ def bench(directory, *arguments):
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory):
-    if t.INSTRUMENTED:
-        pytest.skip("figures of a daemon that is watched itself say nothing, and there are deadlines in them")
     directory = str(tmp_path_factory.mktemp("bench"))
     bench(directory, "--smoke")
     with open(os.path.join(directory, "results.json")) as f:
@@ -69,8 +67,6 @@ def test_the_report_names_every_budget_and_peer(document):
 
 def test_a_peer_that_is_missing_is_named(tmp_path):
     """As the one is that has not been asked for."""
-    if t.INSTRUMENTED:
-        pytest.skip("figures of a daemon that is watched itself say nothing")
     bench(str(tmp_path), "--smoke", "--only=exec", "--peers=monoshim")
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["peers"]["runc"]["missing"] == "not asked for"
