@@ -4,6 +4,7 @@
 
 #include "world.h"
 
+#include "host/journal-socket.h"
 #include "host/journal.h"
 
 #include <sys/socket.h>

@@ -295,6 +295,18 @@ static void test_the_socket(void **state) {
         assert_int_equal(seccomp_agent_new(&a, w->event, 0, long_path, on_received, NULL), -ENAMETOOLONG);
 }
 
+static void test_a_socket_that_somebody_listens_on_stays_his(void **state) {
+        SeccompAgent *a;
+        Case c;
+
+        case_begin(&c, state);
+        assert_int_equal(seccomp_agent_new(&a, c.world->event, 0, c.path, on_received, NULL), -EADDRINUSE);
+        c.client = connect_to(c.path);
+        when_sent_text(&c, MESSAGE, 1);
+        then_seen(&c, 1);
+        case_end(&c);
+}
+
 static void test_a_stale_socket_is_replaced(void **state) {
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -325,6 +337,7 @@ int main(void) {
                 world_test(test_a_message_that_is_too_large_is_refused),
                 world_test(test_connections_are_bounded),
                 world_test(test_the_socket),
+                world_test(test_a_socket_that_somebody_listens_on_stays_his),
                 world_test(test_a_stale_socket_is_replaced),
         };
 

@@ -2,8 +2,9 @@
 
 /* The streams of a process: what is opened, what is kept, and who sees the end when. */
 
-#include "host/journal.h"
+#include "host/journal-socket.h"
 #include "host/stream.h"
+#include "util/journal-message.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -12,7 +12,6 @@
 #include "util/log.h"
 #include "util/text.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -443,26 +442,6 @@ static int peer_on_connect(sd_event_source *source, int listen_fd, uint32_t reve
         return 0;
 }
 
-/* A socket file of somebody who does not answer any more is in the way; any other kind of file is not ours to remove.
- */
-static int remove_stale_socket(const struct sockaddr_un *address) {
-        _cleanup_(safe_closep) int fd = -EBADF;
-        struct stat st;
-
-        if (lstat(address->sun_path, &st) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        if (!S_ISSOCK(st.st_mode))
-                return -EEXIST;
-
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        if (connect(fd, (const struct sockaddr *) address, sizeof(*address)) >= 0 || errno != ECONNREFUSED)
-                return -EADDRINUSE;
-
-        return unlink(address->sun_path) < 0 ? -errno : 0;
-}
-
 int peer_listen_fd(Front *f, int fd, const char *path) {
         _cleanup_(sd_event_source_disable_unrefp) sd_event_source *source = NULL;
         _cleanup_(freep) char *copy = NULL;
@@ -507,7 +486,7 @@ int peer_listen(Front *f, const char *path) {
                                        sizeof(address.sun_path) - 1);
         strcpy(address.sun_path, path);
 
-        r = remove_stale_socket(&address);
+        r = file_remove_stale_socket(path);
         if (r == -EADDRINUSE)
                 return log_error_errno(r, "Failed to listen on %s, another monoshimd is running there: %m", path);
         if (r < 0)

@@ -5,7 +5,7 @@
 #include "core/container.h"
 #include "core/operation.h"
 #include "host/console.h"
-#include "host/journal.h"
+#include "host/journal-socket.h"
 #include "host/logger.h"
 #include "host/pump.h"
 #include "util/file.h"

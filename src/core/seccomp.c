@@ -573,7 +573,13 @@ int seccomp_new(Seccomp **ret, Registry *registry, SeccompPolicies *const *polic
         if (r >= 0) {
                 r = seccomp_agent_new(&s->agent, registry->services->event, PRIORITY_SECCOMP, s->path,
                                       seccomp_on_received, s);
-                if (r < 0)
+                if (r == -EADDRINUSE)
+                        log_warning_errno(
+                                r,
+                                "There is no seccomp agent, since another monoshimd listens on %s; with its state "
+                                "directory in another folder, this one has a socket of its own: %m",
+                                s->path);
+                else if (r < 0)
                         log_warning_errno(r, "There is no seccomp agent, since there can be no socket %s: %m",
                                           s->path);
         }

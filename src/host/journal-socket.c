@@ -2,11 +2,9 @@
 /* The one connection to the journal, and who waits for it. */
 
 #include "host/journal-socket.h"
-#include "host/journal.h"
 #include "util/clock.h"
 #include "util/journal-message.h"
 
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <utlist.h>
 

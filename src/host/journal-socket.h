@@ -23,6 +23,13 @@ struct JournalWaiter {
 void journal_socket_open(void);
 void journal_socket_close(void);
 
+/* For tests: another socket to connect to from now on, instead of JOURNAL_SOCKET; NULL for that. The string is not
+ * copied. */
+void journal_set_socket(const char *path);
+
+/* Is there a journal to send to? 0, or the -errno of connecting to it. */
+int journal_check(void);
+
 /* One datagram: 0; -EAGAIN when it has to be tried again, be it for want of room or of a journal; else -errno. */
 int journal_socket_send(struct msghdr *m);
 

@@ -19,7 +19,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 /* What a stream keeps at most: a line, the byte behind it that tells whether it is one, and some more to read in
  * pieces of a decent size. */

@@ -24,13 +24,6 @@ typedef struct JournalFields {
         int priority;             /* PRIORITY= */
 } JournalFields;
 
-/* For tests: another socket to connect to from now on, instead of JOURNAL_SOCKET; NULL for that. The string is not
- * copied. */
-void journal_set_socket(const char *path);
-
-/* Is there a journal to send to? 0, or the -errno of connecting to it. */
-int journal_check(void);
-
 /* Takes 'fd' (the reading side, made O_NONBLOCK) over on success. done() is called once, from the loop, when
  * all has been sent after journal_stream_finish() or after the last writer (our own hold of the FIFO is one, too) has
  * gone; it may free the stream. The fields are copied. Each line is one

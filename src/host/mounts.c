@@ -21,7 +21,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 /* How long a killed child may take to die before its owner is told. As long as it lives, the mount that it is busy
  * with may still come or go. */

@@ -3,12 +3,11 @@
 /* The socket on which OCI runtimes hand over seccomp listeners. */
 
 #include "host/seccomp-agent.h"
+#include "util/file.h"
 #include "util/json.h"
 #include "util/log.h"
 #include "util/rights.h"
 
-#include <fcntl.h>
-#include <inttypes.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -78,9 +77,14 @@ static Connection *connection_free(Connection *c) {
 }
 DEFINE_CLEANUP(Connection *, connection_free);
 
+/* 'why' is a sentence, without its end. */
 static void connection_refuse(const Connection *c, int error, const char *why) {
-        (void) log_full(LOG_WARNING, error, NULL, NULL, "Refused a seccomp listener from process %d: %s",
-                        (int) c->peer.pid, why);
+        if (error)
+                (void) log_full(LOG_WARNING, error, NULL, NULL, "Refused a seccomp listener from process %d: %s: %m",
+                                (int) c->peer.pid, why);
+        else
+                (void) log_full(LOG_WARNING, 0, NULL, NULL, "Refused a seccomp listener from process %d: %s.",
+                                (int) c->peer.pid, why);
 }
 
 /* Hands on what was received. What is not taken then is closed with the connection: the system calls that it is about
@@ -95,13 +99,13 @@ static void connection_deliver(Connection *c, Json tree) {
                         position = i;
 
         if (position == SIZE_MAX || !YAJL_IS_ARRAY(fds))
-                return connection_refuse(c, 0, "its message names no \"" SECCOMP_FD_NAME "\" in \"fds\".");
+                return connection_refuse(c, 0, "its message names no \"" SECCOMP_FD_NAME "\" in \"fds\"");
         if (json_length(fds) != c->n_fds)
-                return connection_refuse(c, 0, "its message names another number of descriptors than came with it.");
+                return connection_refuse(c, 0, "its message names another number of descriptors than came with it");
         if (json_get_string(container, "id", &state.id) <= 0)
-                return connection_refuse(c, 0, "its message has no container id in \"state\".");
+                return connection_refuse(c, 0, "its message has no container id in \"state\"");
         if (json_get_uint64(tree, "pid", &state.pid) < 0 || json_get_string(tree, "metadata", &state.metadata) < 0)
-                return connection_refuse(c, 0, "\"pid\" or \"metadata\" in its message is of another type.");
+                return connection_refuse(c, 0, "\"pid\" or \"metadata\" in its message is of another type");
 
         c->agent->received(c->agent->userdata, &state, &c->fds[position]);
 }
@@ -119,7 +123,7 @@ static bool connection_try(Connection *c, bool ended) {
         if (!ended && (n == 0 || c->text[n - 1] != '}'))
                 return false;
         if (ended && n == 0) {
-                connection_refuse(c, 0, "it has closed the connection without a message.");
+                connection_refuse(c, 0, "it has closed the connection without a message");
                 return true;
         }
 
@@ -128,9 +132,9 @@ static bool connection_try(Connection *c, bool ended) {
         if (r < 0 && !ended && r != -ENOMEM)
                 return false;
         if (r < 0)
-                connection_refuse(c, r == -ENOMEM ? r : 0, reason ?: "not enough memory.");
+                connection_refuse(c, r == -ENOMEM ? r : 0, reason ?: "its message could not be parsed");
         else if (!json_is_object(tree))
-                connection_refuse(c, 0, "its message is no JSON object.");
+                connection_refuse(c, 0, "its message is no JSON object");
         else
                 connection_deliver(c, tree);
         return true;
@@ -196,11 +200,11 @@ static bool connection_work(Connection *c) {
                 if (n == -EAGAIN)
                         return false;
                 if (n == -EMFILE)
-                        connection_refuse(c, 0, "too many descriptors came with its message.");
+                        connection_refuse(c, 0, "too many descriptors came with its message");
                 else if (n == -EFBIG)
-                        connection_refuse(c, 0, "its message is larger than 1 MiB.");
+                        connection_refuse(c, 0, "its message is larger than 1 MiB");
                 else if (n < 0)
-                        connection_refuse(c, (int) -n, "its message could not be read: %m");
+                        connection_refuse(c, (int) -n, "its message could not be read");
                 if (n < 0 || connection_try(c, n == 0))
                         return true;
         }
@@ -219,7 +223,7 @@ static int connection_on_io(sd_event_source *source, int fd, uint32_t revents, v
 static int connection_on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
         Connection *c = userdata;
 
-        connection_refuse(c, 0, "its message did not come in time.");
+        connection_refuse(c, 0, "its message did not come in time");
         (void) connection_free(c);
         return 0;
 }
@@ -239,7 +243,7 @@ int seccomp_agent_add_connection(SeccompAgent *a, int fd) {
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &size) < 0)
                 return -errno;
         if (c->peer.uid != geteuid()) {
-                connection_refuse(c, 0, "it belongs to another user.");
+                connection_refuse(c, 0, "it belongs to another user");
                 return -EPERM;
         }
 
@@ -306,17 +310,6 @@ static int agent_on_io(sd_event_source *source, int listening, uint32_t revents,
         return 0;
 }
 
-/* Makes way for the socket: what a former one of us has left is of no use to anybody. */
-static int remove_stale(const char *path) {
-        struct stat st;
-
-        if (lstat(path, &st) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
-                return -EEXIST;
-        return unlink(path) < 0 ? -errno : 0;
-}
-
 static int agent_listen(SeccompAgent *a, const char *path) {
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
         int r;
@@ -331,7 +324,8 @@ static int agent_listen(SeccompAgent *a, const char *path) {
         /* bind() makes the file with the mode of the socket. */
         if (fchmod(a->fd, 0600) < 0)
                 return -errno;
-        r = remove_stale(path);
+        /* What a former one of us has left is of no use to anybody, other than the socket of one that runs beside us. */
+        r = file_remove_stale_socket(path);
         if (r < 0)
                 return r;
         if (bind(a->fd, (struct sockaddr *) &sa, sizeof(sa)) < 0)

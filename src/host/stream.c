@@ -3,7 +3,7 @@
 /* One standard stream of a process: what its name means, opening and closing. */
 
 #include "host/stream.h"
-#include "host/journal.h"
+#include "host/journal-socket.h"
 #include "host/logger.h"
 #include "util/file.h"
 #include "util/strv.h"

@@ -11,8 +11,10 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 
 #define READ_AT_FIRST 4096U /* what is asked for when fstat() does not know the size, as in /proc and /sys */
 #define OPEN_TRIES 32
@@ -205,6 +207,29 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         if (ret_size)
                 *ret_size = size;
         return 0;
+}
+
+int file_remove_stale_socket(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_(safe_closep) int fd = -EBADF;
+        struct stat st;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        strcpy(address.sun_path, path);
+
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
+                return -EEXIST;
+
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (const struct sockaddr *) &address, sizeof(address)) >= 0 || errno != ECONNREFUSED)
+                return -EADDRINUSE;
+
+        return unlink(path) < 0 ? -errno : 0;
 }
 
 int file_set_blocking(int fd, bool blocking) {

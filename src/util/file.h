@@ -37,6 +37,10 @@ int file_memfd(const char *name, unsigned flags, const void *data, size_t size);
  * fsync the file and the directory, for what must survive a power cut. -errno. */
 int file_write_atomic(int dir_fd, const char *name, const void *data, size_t size, mode_t mode, bool sync);
 
+/* Removes a unix socket of ours that nobody answers on any more, or does nothing where there is none. -EADDRINUSE if
+ * somebody does; -EEXIST for any other kind of file and for somebody else's, which are not ours to remove; -errno. */
+int file_remove_stale_socket(const char *path);
+
 /* Whether reading and writing wait: a property of the open file, which all its descriptors share. -errno. */
 int file_set_blocking(int fd, bool blocking);
 

@@ -424,6 +424,20 @@ def test_the_socket_is_roots_and_there_again_after_each_start(policy):
     os.unlink(path)
 
 
+def test_of_two_daemons_side_by_side_the_first_is_the_agent(policy, make_daemon, bundle, fifo):
+    """Their state directories are in one folder, where there can be one socket."""
+    d, client = policy("[Seccomp]", "Errno=mkdir:EROFS")
+    second = make_daemon(start=False)
+    second.state = d.directory + "/state2"
+    second.start()
+    assert "There is no seccomp agent, since another monoshimd listens on %s/seccomp" % d.directory in second.log_text()
+    second.connect().sync()
+    second.restart()
+    c, status, text = run(client, fifo, bundle("mkdir", "/dev/x", extra_linux=seccomp(d)))
+    assert status == 1 and b"Read-only file system" in text
+    c.delete()
+
+
 @pytest.mark.skipif(not shutil.which("crun"), reason="crun is not installed")
 def test_crun_too(policy, bundle, fifo):
     d, client = policy("[Seccomp]", "Errno=mkdir:EROFS", runtime="crun")
