@@ -15,6 +15,7 @@ sys.path.insert(0, BENCH)
 import budgets  # noqa: E402
 import measure  # noqa: E402
 import peers  # noqa: E402
+import report  # noqa: E402
 import scenarios  # noqa: E402
 
 
@@ -63,6 +64,23 @@ def test_the_report_names_every_budget_and_peer(document):
     for peer in document["peers"].values():
         assert peer["title"] in document["report"]
         assert peer["version"] or peer["missing"]
+
+
+def test_the_same_results_give_the_same_report(document, tmp_path):
+    """Its plots as well, to the byte, with text that can be searched, and each of them shown."""
+    pytest.importorskip("matplotlib", reason="python3-matplotlib is not installed: there are no plots")
+    written = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        report.write({**document, "level": "full"}, str(tmp_path / name))
+        written.append({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()})
+    assert written[0] == written[1]
+    text = written[0].pop("report.md").decode()
+    assert {"memory.svg", "lifecycle.svg", "restart.svg", "queries.svg", "stdout.svg"} <= set(written[0])
+    for name, data in written[0].items():
+        assert "](%s)" % name in text and b"<text" in data and b">monoshim<" in data or b">containers<" in data, name
+    for r in document["results"]:
+        assert "(%s)" % r["id"] in text
 
 
 def test_a_peer_that_is_missing_is_named(tmp_path):
