@@ -19,7 +19,7 @@ def run(context):
         if name not in ("runc", "monoshim"):
             real[name] = follow(crowd.shared_peer(context, name), tuple(n for n in steps if n <= 100))
     fake = follow(crowd.shared(context, "fake"), many)
-    small = [follow_small(context, many[:2]) for _ in range(context.choose(10, 2, 1))]
+    small = [follow_small(context, context.choose((10, 500), (10, 200), (2, 5))) for _ in range(context.choose(10, 2, 1))]
     return list(results(context, empty, real, fake, small))
 
 

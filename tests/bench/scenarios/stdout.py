@@ -15,23 +15,27 @@ LINE = b"0123456789abcdef" * 63 + b"0123456789abcde\n"
 
 
 def run(context):
-    mib = context.choose(1024, 128, 16)
+    much, little = context.choose((1024, 128), (128, 32), (16, 16))
     with context.opened() as peers:
-        return [*compare(context, "", "to a reader", mib, readers(context, peers)),
-                *compare(context, "-file", "to a file", mib // 2, files(context, peers)),
-                *compare(context, "-terminal", "by a terminal", mib // 4, terminals(context, peers), lines=True)]
+        return [*compare(context, "", "to a reader", much, little, readers(context, peers)),
+                *compare(context, "-file", "to a file", much // 2, little, files(context, peers)),
+                *compare(context, "-terminal", "by a terminal", little // 2, little // 2, terminals(context, peers), lines=True)]
 
 
-def compare(context, suffix, title, mib, subjects, lines=False):
-    """The throughput of each of 'subjects', which are {name: function(id, bundle) that runs such a container and returns its
-    figures}, and the watchers' time."""
-    mib = max(mib // BLOCK_MIB * BLOCK_MIB, BLOCK_MIB)
-    bundle = make_bundle(context, mib, terminal=lines)
-    expected = mib << 20
-    if lines:  # a terminal makes two characters of each newline
-        expected += expected // len(LINE)
-    found = measure.interleave({n: lambda f=f: f(bundle, expected) for n, f in subjects.items()},
-                               context.repetitions, context.warmup)
+def compare(context, suffix, title, much, little, subjects, lines=False):
+    """The throughput of each of 'subjects', which are {name: function(bundle, bytes) that runs such a container and returns
+    its figures}, and the watchers' time. Those that copy to whoever reads write 'little' MiB, the others 'much'."""
+    sizes = {n: max(much if n in ("runc", "monoshim") else little, BLOCK_MIB) for n in subjects}
+    bundles = {mib: make_bundle(context, mib, terminal=lines) for mib in set(sizes.values())}
+
+    def once(name):
+        size = sizes[name] << 20
+        if lines:  # a terminal makes two characters of each newline
+            size += size // len(LINE)
+        return subjects[name](bundles[sizes[name]], size)
+
+    found = measure.interleave({n: lambda n=n: once(n) for n in subjects}, context.repetitions, context.warmup)
+    written = ", ".join("%s %d MiB" % i for i in sizes.items())
     base = "runc" if "runc" in found else "monoshim"
     notes = {"": "bare runc: an anonymous pipe, read by us; monoshimd and the shims: a FIFO; conmon: its attach socket; relay: "
                  "monoshimd with the option Relay, for containers that are to be checkpointed.",
@@ -41,10 +45,10 @@ def compare(context, suffix, title, mib, subjects, lines=False):
     return [
         measure.result("stdout", "stdout" + suffix, "Throughput of stdout " + title, "MiB/s",
                        {n: f["speed"] for n, f in found.items()}, baseline=base, lower_is_better=False,
-                       parameters={"mib": mib}, missing=context.missing, note=notes[suffix]),
+                       parameters={"written": written}, missing=context.missing, note=notes[suffix]),
         measure.result("stdout", "stdout-cpu" + suffix, "Processor time of the watchers for a GiB of stdout " + title, "ms",
-                       {n: [s * 1024 / mib for s in f["cpu"]] for n, f in found.items() if n != "runc" and "cpu" in f},
-                       baseline="monoshim", parameters={"mib": mib}, missing=context.missing),
+                       {n: [s * 1024 / sizes[n] for s in f["cpu"]] for n, f in found.items() if n != "runc" and "cpu" in f},
+                       baseline="monoshim", parameters={"written": written}, missing=context.missing),
     ]
 
 
