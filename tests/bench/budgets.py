@@ -7,9 +7,9 @@ import statistics
 # least what, in what unit, and the parameters that the promise is about: with others the figure stands there with a note.
 BUDGETS = (
     ("threads", "threads", "monoshim", "max", "≤", 1, "threads", {}),
-    ("user memory for each running container, at 1,000", "memory-1000", "monoshim", "median", "≤", 4, "KiB",
+    ("user memory for each running container, at 1,000", "memory-container", "monoshim", "median", "≤", 4, "KiB",
      {"containers": 1000}),
-    ("user memory for each running container, at 10,000", "memory-10000", "monoshim", "median", "≤", 4, "KiB",
+    ("user memory for each running container, at 10,000", "memory-many", "monoshim", "median", "≤", 4, "KiB",
      {"containers": 10000}),
     ("daemon, empty (PSS)", "memory-empty", "monoshim", "median", "≤", 1536, "KiB", {}),
     ("create + start + kill + delete over the same four bare runc calls", "lifecycle-serial", "monoshim", "ratio", "≤",

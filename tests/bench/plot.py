@@ -168,12 +168,6 @@ def throughput(by_id, title):
     return figure
 
 
-def memory(by_id, title):
-    """What a container costs, of the largest number of real ones."""
-    ids = [i for i in by_id if i.startswith("memory-") and i[7:].isdigit() and len(by_id[i]["peers"]) > 1]
-    return bars(*ids[:1], "memory-threads", log=True)(by_id, title)
-
-
 QUERIES = {
     "queries-tree": ("GetManagedObjects", ("#1f5a94", "s", "-")), "queries-list": ("ListContainers", ("#1f5a94", "o", "-")),
     "queries-properties": ("Properties.GetAll", ("#666666", "^", (0, (5, 2)))),
@@ -188,7 +182,8 @@ PLOTS = (
     ("exec", "exec.svg", "exec of true", bars("exec-peers")),
     ("exit", "exit.svg", "From SIGKILL to the exit status", bars("exit-peers")),
     ("stdout", "stdout.svg", "What containers write", bars("stdout", "stdout-file", "stdout-terminal")),
-    ("memory", "memory.svg", "What watching a container takes", memory),
+    ("memory", "memory.svg", "What watching a container takes",
+     bars("memory-container", "memory-threads", log=True)),
     ("idle", "idle.svg", "What idle containers take", bars("idle-switches", "idle-cpu")),
     ("restart", "restart.svg", "A restart, by containers", growth(RESTART, "containers", "ms")),
     ("queries", "queries.svg", "Queries, by containers", growth(QUERIES, "containers", "µs")),

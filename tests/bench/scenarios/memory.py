@@ -71,7 +71,7 @@ def results(context, empty, real, fake, small):
     reached = {name: sorted(figures) for name, figures in real.items()}
     said = "; ".join("%s: %d to %d" % (name, n[0], n[-1]) for name, n in reached.items())
     for id, title, unit, get in (
-            ("memory-%d" % reached["monoshim"][-1], "PSS for each running container", "KiB", lambda f: f["memory"].pss),
+            ("memory-container", "PSS for each running container", "KiB", lambda f: f["memory"].pss),
             ("memory-uss", "USS for each running container", "KiB", lambda f: f["memory"].uss),
             ("memory-rss", "RSS for each running container", "KiB", lambda f: f["memory"].rss),
             ("memory-threads", "threads for each running container", "threads", lambda f: f["threads"]),
@@ -86,10 +86,10 @@ def results(context, empty, real, fake, small):
 
     first, middle, last = sorted(fake)[0], sorted(fake)[-2], sorted(fake)[-1]
     pss = lambda f: f["memory"].pss  # noqa: E731
-    yield result("memory-%d-fake" % sorted(small[0])[-1], "PSS for each running container of the tests' runtime", "KiB",
+    yield result("memory-fake", "PSS for each running container of the tests' runtime", "KiB",
                  {"monoshim": [slope(s, pss, *sorted(s)) for s in small]},
                  parameters={"containers": sorted(small[0])[-1]}, note=HOW + "Each figure is of another daemon.")
-    yield result("memory-%d" % last, "PSS for each running container of the tests' runtime", "KiB",
+    yield result("memory-many", "PSS for each running container of the tests' runtime", "KiB",
                  {"monoshim": [slope(fake, pss, middle, last)]}, parameters={"containers": last},
                  note=HOW + "From %d to %d; from %d to %d it is %.2f KiB." % (middle, last, first, middle,
                                                                             slope(fake, pss, first, middle)))
