@@ -536,6 +536,19 @@ static void what_is_no_directory_is_not_taken_for_one(void **state) {
                 assert_int_equal(directory_make_beneath(dir_fd, names[i], 0711), -EINVAL);
 }
 
+static void a_record_of_the_kernels_is_read_at_once(void **state) {
+        char text[4096], pid[32], small[4];
+
+        (void) snprintf(pid, sizeof(pid), "%d (", getpid());
+        assert_true(file_read_record(AT_FDCWD, "/proc/self/stat", text, sizeof(text)) == (ssize_t) strlen(text));
+        assert_ptr_equal(strstr(text, pid), text);
+        assert_int_equal(text[strlen(text) - 1], '\n');
+
+        assert_int_equal(file_read_record(AT_FDCWD, "/proc/self/stat", small, sizeof(small)), -EFBIG);
+        assert_int_equal(file_read_record(AT_FDCWD, "/proc/self/nothing", text, sizeof(text)), -ENOENT);
+        assert_int_equal(file_read_record(AT_FDCWD, "/proc/self", text, sizeof(text)), -EISDIR);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -547,6 +560,7 @@ int main(void) {
                 TEST(a_file_may_have_max_bytes_and_no_more),
                 TEST(of_a_large_file_the_end_is_read),
                 TEST(a_directory_has_no_end_to_read),
+                TEST(a_record_of_the_kernels_is_read_at_once),
                 TEST(what_is_no_regular_file_is_refused_at_once),
                 TEST(a_device_is_refused),
                 TEST(the_kernels_files_have_no_size_and_are_read_all_the_same),

@@ -17,6 +17,7 @@
 #define DESCENDANTS_MAX 1024
 
 #define ATTRIBUTE_MAX 4096
+#define MEMBERSHIP_MAX (64 * 1024) /* a path in each of a dozen hierarchies */
 
 static void fclosep(FILE **f) {
         if (*f)
@@ -44,7 +45,6 @@ static int membership_add_line(CgroupMembership *m, char *line) {
         char *controllers, *path;
         CgroupEntry *entries, e;
 
-        line[strcspn(line, "\n")] = '\0';
         controllers = strchr(line, ':');
         path = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!path)
@@ -68,19 +68,17 @@ static int membership_add_line(CgroupMembership *m, char *line) {
 
 int cgroup_membership_read(pid_t pid, CgroupMembership *ret) {
         _cleanup_(cgroup_membership_done) CgroupMembership m = {};
-        _cleanup_(freep) char *line = NULL;
-        _cleanup_(fclosep) FILE *f = NULL;
-        size_t size = 0;
-        char file[64];
+        char file[64], text[MEMBERSHIP_MAX], *rest = text, *line;
+        ssize_t n;
         int r;
 
         (void) snprintf(file, sizeof(file), "/proc/%d/cgroup", pid);
-        f = fopen(file, "re");
-        if (!f)
-                return errno == ENOENT ? -ESRCH : -errno;
+        n = file_read_record(AT_FDCWD, file, text, sizeof(text));
+        if (n < 0)
+                return n == -ENOENT ? -ESRCH : (int) n;
 
-        while (getline(&line, &size, f) >= 0) {
-                r = membership_add_line(&m, line);
+        while ((line = strsep(&rest, "\n"))) {
+                r = *line ? membership_add_line(&m, line) : 0;
                 if (r < 0)
                         return r;
         }
@@ -393,23 +391,18 @@ int cgroup_remove_empty(char *const *paths) {
 
 /* Whether one of the file's lines is one of these two texts: 1, 0, or -errno. */
 static int attribute_says(const char *directory, const char *name, const char *text, const char *or_text) {
-        _cleanup_(freep) char *path = NULL, *content = NULL;
-        _cleanup_(safe_closep) int fd = -EBADF;
-        char *line, *rest;
-        int r;
+        char content[ATTRIBUTE_MAX], *rest = content, *line;
+        _cleanup_(freep) char *path = NULL;
+        ssize_t n;
 
         path = strdup_printf("%s/%s", directory, name);
         if (!path)
                 return -ENOMEM;
 
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        r = file_read_fd(fd, ATTRIBUTE_MAX, &content, NULL);
-        if (r < 0)
-                return r;
+        n = file_read_record(AT_FDCWD, path, content, sizeof(content));
+        if (n < 0)
+                return (int) n;
 
-        rest = content;
         while ((line = strsep(&rest, "\n")))
                 if (streq(line, text) || streq(line, or_text))
                         return 1;

@@ -26,7 +26,7 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
-#define COUNTER_FILE_MAX (64 * 1024)
+#define COUNTER_FILE_MAX 4096
 
 /* After 10 ms, 20, 40, ... 640: 1.3 s in all. */
 #define LOOK_AGAIN_USEC (10 * USEC_PER_MSEC)
@@ -142,16 +142,17 @@ static int counter_open(int dir_fd, const char *path) {
 
 /* -ENOENT when the cgroup is gone, -ENODATA when it counts no kills. */
 static int counter_read(int fd, ino_t *ret_inode, uint64_t *ret) {
-        _cleanup_(freep) char *text = NULL;
+        char text[COUNTER_FILE_MAX];
         struct stat st;
+        ssize_t n;
         int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
 
-        r = file_read_fd(fd, COUNTER_FILE_MAX, &text, NULL);
-        if (r < 0)
-                return r == -ENODEV ? -ENOENT : r;
+        n = file_read_record_fd(fd, text, sizeof(text));
+        if (n < 0)
+                return n == -ENODEV ? -ENOENT : (int) n;
         r = cgroup_get_keyed(text, "oom_kill", ret);
         if (r < 0)
                 return r;

@@ -12,6 +12,7 @@
 #include "host/cgroup-view.h"
 #include "host/fd-watch.h"
 #include "util/clock.h"
+#include "util/file.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -49,27 +50,6 @@ static_assert(PIDFD_IOCTL_GET_INFO == 0xC040FF0B, "the kernel's number");
 /* What the kernel answers once the process is gone depends on how far it was when we came. */
 static int proc_errno(int error) {
         return error == ENOENT ? -ESRCH : -error;
-}
-
-/* One read(): the kernel makes the line in one go, and it is far shorter than this. */
-static int proc_read_stat_line(pid_t pid, char *buf, size_t size) {
-        _cleanup_(safe_closep) int fd = -EBADF;
-        char path[64];
-        ssize_t n;
-
-        (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        if (fd < 0)
-                return proc_errno(errno);
-
-        do
-                n = read(fd, buf, size - 1);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return proc_errno(errno);
-
-        buf[n] = '\0';
-        return 0;
 }
 
 /* The n-th field from 's', which stands on field number 'at'. Fields are separated by single spaces. */
@@ -116,14 +96,15 @@ static int stat_parse(const char *line, PidStat *ret) {
 }
 
 int pid_read_stat(pid_t pid, PidStat *ret) {
-        char line[4096];
-        int r;
+        char line[4096], path[64];
+        ssize_t n;
 
         if (pid <= 0)
                 return -ESRCH;
 
-        r = proc_read_stat_line(pid, line, sizeof(line));
-        return r < 0 ? r : stat_parse(line, ret);
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        n = file_read_record(AT_FDCWD, path, line, sizeof(line));
+        return n < 0 ? proc_errno((int) -n) : stat_parse(line, ret);
 }
 
 int pid_open(pid_t pid, uint64_t start_time) {

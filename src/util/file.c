@@ -156,6 +156,30 @@ int file_read_beneath(int dir_fd, const char *path, size_t max, char **ret, size
         return file_read_fd(fd, max, ret, ret_size);
 }
 
+ssize_t file_read_record_fd(int fd, char *text, size_t size) {
+        ssize_t n;
+
+        do
+                n = pread(fd, text, size, 0);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        if ((size_t) n == size)
+                return -EFBIG;
+
+        text[n] = '\0';
+        return n;
+}
+
+ssize_t file_read_record(int dir_fd, const char *path, char *text, size_t size) {
+        _cleanup_(safe_closep) int fd = -EBADF;
+
+        fd = openat(dir_fd, path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        return file_read_record_fd(fd, text, size);
+}
+
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         _cleanup_(freep) char *text = NULL;
         size_t size = 0, allocated;

@@ -21,7 +21,13 @@ int file_read_beneath(int dir_fd, const char *path, size_t max, char **ret, size
 /* The same for an open descriptor: fstat, then pread from offset 0. Also for memfds. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 
-/* The same, but of a file larger than 'max' its last 'max' bytes: for logs, which say last what matters. *ret_skipped
+/* Reads a file that the kernel makes up as one record when it is read: /proc/PID/stat, most of those in a cgroup, but no
+ * lists such as cgroup.procs. Such a file gives all it has in one read(), so that nobody need ask for its size or for
+ * its end. The text gets a NUL. Returns its length; -EFBIG when there is no room for it in 'size' bytes. */
+ssize_t file_read_record(int dir_fd, const char *path, char *text, size_t size);
+ssize_t file_read_record_fd(int fd, char *text, size_t size); /* of an open one, from its beginning */
+
+/* The same as file_read_fd(), but of a file larger than 'max' its last 'max' bytes: for logs, which say last what matters. *ret_skipped
  * is how many came before them. */
 int file_read_tail(int fd, size_t max, char **ret, size_t *ret_size, uint64_t *ret_skipped);
 
