@@ -41,7 +41,7 @@ typedef struct Removal {
         int base_fd; /* services::state_fd or root_fd, which outlive this */
         char ns[IDENTIFIER_MAX + 1];
         char name[2 * IDENTIFIER_MAX];
-        bool due; /* not begun: 'name' is still the container's id */
+        bool due;                    /* not begun: 'name' is still the container's id */
         struct Removal *prev, *next; /* registry::removals */
 } Removal;
 
@@ -120,6 +120,10 @@ bool cleanup_is_hidden_name(const char *name) {
 static int folder_remove_known(int ns_fd, const char *name) {
         _cleanup_(safe_closep) int fd = -EBADF;
 
+        /* Without a checkpoint nothing has ever been in the work folder. */
+        if (unlinkat(ns_fd, name, AT_REMOVEDIR) >= 0)
+                return 0;
+
         fd = file_open_beneath(ns_fd, name, O_RDONLY | O_DIRECTORY, 0);
         if (fd < 0)
                 return fd;
@@ -134,10 +138,12 @@ static int folder_remove_known(int ns_fd, const char *name) {
 }
 
 static bool errno_is_passing(int r) {
-        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO || r == -EAGAIN || r == -EINTR || r == -ENOSPC;
+        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO || r == -EAGAIN || r == -EINTR ||
+               r == -ENOSPC;
 }
 
-/* -EEXIST and the like stay as they are; what was a moment's trouble (no descriptors, no memory) may be over later. */
+/* -EEXIST and the like stay as they are; what was a moment's trouble (no descriptors, no memory) may be over later.
+ */
 static int folder_try_remove(Registry *registry, int base_fd, const char *ns, const char *id) {
         _cleanup_(safe_closep) int ns_fd = -EBADF;
         char hidden[2 * IDENTIFIER_MAX];

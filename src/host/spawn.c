@@ -67,10 +67,14 @@ typedef struct Child {
         volatile int *error; /* written by the child, in our memory */
 } Child;
 
+/* Every program that is started pays for this once for each of our variables, so most are told by their first letter.
+ */
 static bool variable_is_private(const char *assignment) {
         for (size_t i = 0; i < ELEMENTSOF(private_variables); i++) {
-                const char *rest = startswith(assignment, private_variables[i]);
+                const char *rest = NULL;
 
+                if (private_variables[i][0] == assignment[0])
+                        rest = startswith(assignment, private_variables[i]);
                 if (rest && *rest == '=')
                         return true;
         }

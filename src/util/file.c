@@ -366,12 +366,13 @@ int file_write_atomic(int dir_fd, const char *name, const void *data, size_t siz
         if (n < 0 || (size_t) n >= sizeof(temporary))
                 return -ENAMETOOLONG;
 
-        /* One that a crash left behind. */
-        if (unlinkat(dir_fd, temporary, 0) < 0 && errno != ENOENT)
-                return -errno;
-
         crash_point("file-before-write");
         r = write_new_file(dir_fd, temporary, data, size, mode, sync);
+        if (r == -EEXIST || r == -ELOOP) { /* one that a crash left behind */
+                if (unlinkat(dir_fd, temporary, 0) < 0)
+                        return -errno;
+                r = write_new_file(dir_fd, temporary, data, size, mode, sync);
+        }
         crash_point("file-before-rename");
         if (r >= 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
                 r = -errno;

@@ -167,8 +167,12 @@ size_t utf8_character(const char *s, size_t size) {
 size_t utf8_valid_length(const char *s, size_t size) {
         size_t i = 0, n;
 
-        while ((n = utf8_character(s + i, size - i)) > 0)
+        do {
+                while (i < size && (signed char) s[i] > 0) /* nearly all, and not worth a call each */
+                        i++;
+                n = utf8_character(s + i, size - i);
                 i += n;
+        } while (n > 0);
         return i;
 }
 
