@@ -324,7 +324,7 @@ static int agent_listen(SeccompAgent *a, const char *path) {
         /* bind() makes the file with the mode of the socket. */
         if (fchmod(a->fd, 0600) < 0)
                 return -errno;
-        /* What a former one of us has left is of no use to anybody, other than the socket of one that runs beside us. */
+        /* What a former one of us has left is of no use to anybody, other than that of one that runs beside us. */
         r = file_remove_stale_socket(path);
         if (r < 0)
                 return r;

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 
 import pytest
 
@@ -98,13 +97,14 @@ def make_daemon(request, directory):
             for d in daemons:
                 check_guards(d)
             helpers = getattr(request.node, "helpers", ())
+
+            def strays():
+                return [p for p in t.descendants(t.nursery().pid) if p not in helpers]
+
             # What has been killed may take a moment to go on a busy machine.
-            deadline = time.monotonic() + 2 * t.SCALE
-            strays = True
-            while strays and time.monotonic() < deadline:
-                strays = [p for p in t.descendants(t.nursery().pid) if p not in helpers]
-                time.sleep(0.01 if strays else 0)
-            assert not strays, "processes left over: %s" % t.describe(strays)
+            with contextlib.suppress(AssertionError):
+                t.wait_for(lambda: not strays(), timeout=2 * t.SCALE)
+            assert not strays(), "processes left over: %s" % t.describe(strays())
     finally:
         clean_up(daemons)
 
@@ -156,6 +156,12 @@ def remove_cgroups():
         with contextlib.suppress(OSError):
             os.rmdir(path)
     return not t.leftover_cgroups()
+
+
+@pytest.fixture
+def binary(directory):
+    """For a daemon whose program is to be replaced: make_daemon(program=binary.path)."""
+    return t.Binary(directory)
 
 
 @pytest.fixture

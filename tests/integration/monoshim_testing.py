@@ -34,6 +34,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 import threading
@@ -265,6 +266,41 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def prctl(option, value):
     if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+class Decoy:
+    """A process that tells which signals it got."""
+
+    PROGRAM = """
+import os, signal, sys
+def on_signal(number, frame):
+    os.write(1, b"signal %d\\n" % number)
+for s in range(1, 65):
+    try:
+        signal.signal(s, on_signal)
+    except (OSError, ValueError):
+        pass
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+os.write(1, b"ready\\n")
+while True:
+    signal.pause()
+"""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-c", self.PROGRAM], stdout=subprocess.PIPE, start_new_session=True)
+        self.pid = self.process.pid
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def check(self):
+        assert self.process.poll() is None, "somebody has killed a process that is none of his business"
+        assert read_stat(self.pid)[0] not in "TtZX"
+
+    def end(self):
+        self.check()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout.read() == b"", "it was signalled"
+        self.process.stdout.close()
 
 
 class Nursery:
@@ -1441,6 +1477,42 @@ class Daemon:
                 return
             assert time.monotonic() < deadline, "left over: %s" % "\n  ".join([""] + bad)
             time.sleep(0.02)
+
+
+class Binary:
+    """A copy of monoshimd that can be replaced, as a package manager does it: by another file of the same name."""
+
+    def __init__(self, directory):
+        self.path = os.path.join(directory, "monoshimd")
+        self.replace()
+
+    def replace(self, text=None):
+        """By another copy, or by a script."""
+        new = self.path + ".new"
+        if text is None:
+            shutil.copy(MONOSHIMD, new)
+        else:
+            with open(new, "w") as f:
+                f.write(text)
+        os.chmod(new, 0o755)
+        os.rename(new, self.path)
+
+
+def begin_reload(daemon):
+    daemon.manager.messages.clear()
+    os.kill(daemon.pid, signal.SIGHUP)
+
+
+def reload(daemon):
+    """SIGHUP; returns once the manager has been told that it is over."""
+    begin_reload(daemon)
+    assert daemon.manager.wait_for("READY=1", 10 * SCALE), daemon.log_tail()
+    assert any(m.startswith("RELOADING=1") for m in daemon.manager.messages)
+
+
+def executions(daemon):
+    """How often it has executed another program, over all its logs."""
+    return daemon.log_text().count("which was replaced.")
 
 
 def _listdir(path):

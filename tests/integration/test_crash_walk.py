@@ -9,7 +9,6 @@ daemon without that comes back, and what the client was told must hold.
 import concurrent.futures
 import os
 import shutil
-import signal
 import time
 
 import pytest
@@ -45,22 +44,16 @@ def marks(path):
 class Point:
     """One run of a scenario."""
 
-    def __init__(self, directory, n, daemon_options, prepare, act, meanwhile=None, after=None, own_program=False):
+    def __init__(self, directory, n, daemon_options, prepare=None, act=None, meanwhile=None, after=None, own_program=False):
         self.n, self.prepare, self.act, self.meanwhile, self.after = n, prepare, act, meanwhile, after
-        if own_program:
-            daemon_options = {**daemon_options, "program": os.path.join(directory, "monoshimd")}
-            shutil.copy(t.MONOSHIMD, daemon_options["program"])
+        binary = t.Binary(directory) if own_program else None
+        if binary:
+            daemon_options = {**daemon_options, "program": binary.path}
         self.daemon = t.Daemon(directory, **daemon_options)
         self.log = os.path.join(directory, "marks")
         self.environment = dict(self.daemon.environment)
         self.story = Story(self.daemon)
-
-    @classmethod
-    def of(cls, daemon):
-        p = cls.__new__(cls)
-        p.daemon, p.story, p.log, p.environment = daemon, Story(daemon), os.path.join(daemon.directory, "marks"), {}
-        p.meanwhile = p.after = None
-        return p
+        self.story.binary = binary
 
     def start(self, n, wait=True):
         self.daemon.environment = dict(self.environment)
@@ -205,11 +198,6 @@ def nothing(s):
 
 
 def live_one(s):
-    s.create("c1", ["sleep", "inf"])
-    s.start("c1")
-
-
-def live_sleeper(s):
     s.create("c1", ["sleep", "1000"])
     s.start("c1")
 
@@ -383,17 +371,15 @@ def test_reexecution(directory):
     """It dies anywhere between the signal and the first answers of the new program; the numbers of marks go on over it."""
     def act(s):
         d = s.daemon
-        shutil.copy(t.MONOSHIMD, d.program + ".new")
-        os.rename(d.program + ".new", d.program)
-        d.manager.messages.clear()
-        os.kill(d.pid, signal.SIGHUP)
+        s.binary.replace()
+        t.begin_reload(d)
         deadline = time.monotonic() + t.TIMEOUT
         while not d.manager.wait_for("READY=1", 0.02):
             if t.nursery().status(d.pid) is not None:
                 raise Died()
             assert time.monotonic() < deadline, "it does not come back"
         s.do("list", (None, None), s.client.list)
-        assert d.log_text().count("which was replaced.") == 1
+        assert t.executions(d) == 1
         s.exec("c1", "e1", "exit", "9", exits=9)
         give_order(s)
         s.wait("c2")
@@ -422,7 +408,7 @@ def test_exec_with_runc(directory):
         s.start("c1", "e1")
         s.wait("c1", "e1")
         s.delete("c1", "e1")
-    walk(directory, "runc-exec", live_sleeper, act, runtime="runc")
+    walk(directory, "runc-exec", live_one, act, runtime="runc")
 
 
 def test_pause_with_runc(directory):
@@ -431,7 +417,7 @@ def test_pause_with_runc(directory):
         s.verb("resume", "c1")
         s.verb("update", "c1", {"pids": {"limit": 100}})
         s.verb("pause", "c1")
-    walk(directory, "runc-pause", live_sleeper, act, runtime="runc")
+    walk(directory, "runc-pause", live_one, act, runtime="runc")
 
 
 def test_checkpoint_and_restore_with_criu(directory):
@@ -462,10 +448,9 @@ def test_checkpoint_and_restore_with_criu(directory):
 def test_coming_back_to_all_kinds_of_containers(directory):
     """One that runs, with an exec that runs and one that has ended; one that was only created; one that has ended and was
     told; one that ended meanwhile; one that is gone with its state; each found once, whatever dies in between."""
-    d = t.Daemon(os.path.join(directory, "d"), runtime=t.FAKE_RUNTIME)
-    p = Point.of(d)
-    s = p.story
-    d.start()
+    p = Point(os.path.join(directory, "d"), None, {"runtime": t.FAKE_RUNTIME})
+    d, s = p.daemon, p.story
+    p.start(None)
     s.connect()
     for id in ("running", "created", "ended", "dead", "damaged"):
         s.create(id, ["sleep", "inf"])

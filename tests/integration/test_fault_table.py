@@ -7,14 +7,12 @@ import contextlib
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import time
 
 import pytest
 
 import monoshim_testing as t
-from monoshim_testing import FAKE_RUNTIME, MANAGER, ROOT_PATH
+from monoshim_testing import Decoy, FAKE_RUNTIME, MANAGER, ROOT_PATH
 
 DEADLINE = 1 * max(1, t.SCALE / 2)
 NOISE = 100_000_000 if t.LARGE else 2_000_000
@@ -46,41 +44,6 @@ ODD = {
 }
 
 
-class Decoy:
-    """A process that tells which signals it got."""
-
-    PROGRAM = """
-import os, signal, sys
-def on_signal(number, frame):
-    os.write(1, b"signal %d\\n" % number)
-for s in range(1, 65):
-    try:
-        signal.signal(s, on_signal)
-    except (OSError, ValueError):
-        pass
-signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-os.write(1, b"ready\\n")
-while True:
-    signal.pause()
-"""
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-c", self.PROGRAM], stdout=subprocess.PIPE, start_new_session=True)
-        self.pid = self.process.pid
-        assert self.process.stdout.readline() == b"ready\n"
-
-    def check(self):
-        assert self.process.poll() is None, "somebody has killed a process that is none of his business"
-        assert t.read_stat(self.pid)[0] not in "TtZX"
-
-    def end(self):
-        self.check()
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout.read() == b"", "it was signalled"
-        self.process.stdout.close()
-
-
 @pytest.fixture
 def decoy():
     d = Decoy()
@@ -104,17 +67,17 @@ def running(client, id, b):
 def of_running(member, signature="", *args, interface=t.PROCESS):
     def prepare(d, client, id, b):
         c = running(client, id, b)
-        return c, lambda: c.begin(member, signature, *args, interface=interface)
+        return lambda: c.begin(member, signature, *args, interface=interface)
     return prepare
 
 
 def prepare_create(d, client, id, b):
-    return None, lambda: client.begin_create(id, b)
+    return lambda: client.begin_create(id, b)
 
 
 def prepare_start(d, client, id, b):
     c = client.create(id, b)
-    return c, lambda: c.begin("Start")
+    return lambda: c.begin("Start")
 
 
 def prepare_state(d, client, id, b):
@@ -126,14 +89,14 @@ def prepare_state(d, client, id, b):
 def prepare_exec(d, client, id, b):
     c = running(client, id, b)
     e = c.exec("e", "sleep", "inf")
-    return c, lambda: e.begin("Start")
+    return lambda: e.begin("Start")
 
 
 def prepare_delete(d, client, id, b):
     c = running(client, id, b)
     c.kill()
     c.wait()
-    return c, lambda: c.begin("Delete")
+    return lambda: c.begin("Delete")
 
 
 def prepare_delete_force(d, client, id, b):
@@ -145,7 +108,7 @@ def prepare_delete_force(d, client, id, b):
 def prepare_resume(d, client, id, b):
     c = running(client, id, b)
     c.pause()
-    return c, lambda: c.begin("Resume", interface=t.CONTAINER)
+    return lambda: c.begin("Resume", interface=t.CONTAINER)
 
 
 def image_of(d):
@@ -157,12 +120,12 @@ def image_of(d):
 
 def prepare_checkpoint(d, client, id, b):
     c = running(client, id, b)
-    return c, lambda: c.begin_checkpoint(os.path.join(d.directory, "image-of-" + id))
+    return lambda: c.begin_checkpoint(os.path.join(d.directory, "image-of-" + id))
 
 
 def prepare_restore(d, client, id, b):
     c = client.create(id, b, Checkpoint=image_of(d))
-    return c, lambda: c.begin("Start")
+    return lambda: c.begin("Start")
 
 
 VERBS = {
@@ -233,9 +196,8 @@ def prepare_all(d, client, b, verb, faults):
     calls = {}
     for number, (name, lines) in enumerate(faults.items()):
         id = "c%d" % number
-        _, call = VERBS[verb](d, client, id, b)
+        calls[name] = VERBS[verb](d, client, id, b)
         d.control.set(id, verb, *lines)
-        calls[name] = call
     return calls
 
 
@@ -324,7 +286,7 @@ def test_lies_about_the_pid_are_not_believed(impatient, bundle, decoy, directory
             "pid link /proc/self/stat", "no-process"]
     for number, lie in enumerate(lies):
         id = "c%d" % number
-        _, call = VERBS[verb](impatient, client, id, b)
+        call = VERBS[verb](impatient, client, id, b)
         impatient.control.set(id, verb, lie)
         e = outcome(call(), t.TIMEOUT)
         assert e and e.name == t.ERROR + "RuntimeFailed", (lie, e)

@@ -3,7 +3,6 @@
 containers go on, and in the end the daemon has as little memory and as few descriptors as before."""
 
 import contextlib
-import os
 import resource
 import select
 import socket

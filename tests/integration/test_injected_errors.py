@@ -120,8 +120,9 @@ class Walk:
     def nothing_of(self, id):
         return not [e for e in self.daemon.leftover_entries() if os.path.basename(e).strip(".").startswith(id)]
 
-    def run(self, name, kinds, error, step, prepare, act, check):
-        """Until it fires no more; returns how often it did."""
+    def run(self, name, fault, prepare, act, check):
+        """Until it fires no more."""
+        kinds, error, step = FAULTS[fault]
         fired, n = 0, 1
         while n < POINTS_MAX:
             prepare(self)
@@ -142,7 +143,8 @@ class Walk:
             fired += 1
             self.fired_in[where] = self.fired_in.get(where, 0) + 1
             n += step
-        return fired
+        assert fired > 0
+        self.over(name, fault, fired)
 
     def over(self, name, fault, fired):
         print("%s %s: %d errors injected (%s), %d connections closed" % (
@@ -169,19 +171,12 @@ def gone_or_deleted(w, answer, id="c1"):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_create(faulty, faults, fault):
-    w = Walk(faulty, faults)
-    kinds, error, step = FAULTS[fault]
-    fired = w.run("create", kinds, error, step, lambda w: None, lambda w: w.client.create("c1", Spec=SPEC, timeout=SOON),
-                  gone_or_deleted)
-    assert fired > 0
-    w.over("create", fault, fired)
+    Walk(faulty, faults).run("create", fault, lambda w: None, lambda w: w.client.create("c1", Spec=SPEC, timeout=SOON),
+                             gone_or_deleted)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_start_kill_and_delete(faulty, faults, fault):
-    w = Walk(faulty, faults)
-    kinds, error, step = FAULTS[fault]
-
     def prepare(w):
         w.c = w.client.create("c1", Spec=SPEC)
 
@@ -190,15 +185,11 @@ def test_start_kill_and_delete(faulty, faults, fault):
         w.c.kill(timeout=SOON)
         w.c.wait(timeout=SOON)
         w.c.delete(timeout=SOON)
-    fired = w.run("life", kinds, error, step, prepare, act, lambda w, answer: gone_or_deleted(w, w.there("c1")))
-    assert fired > 0
-    w.over("life", fault, fired)
+    Walk(faulty, faults).run("life", fault, prepare, act, lambda w, answer: gone_or_deleted(w, w.there("c1")))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_exec(faulty, faults, fault):
-    w = Walk(faulty, faults)
-    kinds, error, step = FAULTS[fault]
     number = [0]
 
     def prepare(w):
@@ -227,9 +218,7 @@ def test_exec(faulty, faults, fault):
         left = os.listdir(faulty.container_dir("bystander") + "/exec")
         # What no memory could be found to name goes with its container; only a state would bring the process back.
         assert not [f for f in left if fault != "ENOMEM" or f.endswith(".state")], left
-    fired = w.run("exec", kinds, error, step, prepare, act, check)
-    assert fired > 0
-    w.over("exec", fault, fired)
+    Walk(faulty, faults).run("exec", fault, prepare, act, check)
 
 
 # The wall clock

@@ -349,14 +349,13 @@ def test_a_descriptor_given_to_an_exec_waits_for_its_start(daemon, client, bundl
 # The store itself
 
 
-def test_the_service_manager_keeps_few_descriptors(make_daemon, directory):
+def test_the_service_manager_keeps_few_descriptors(make_daemon, bundle):
     """Two for some hundred containers, and what has gone is not kept open by anybody."""
     daemon = make_daemon(keeps=True, runtime=t.FAKE_RUNTIME)
     client = daemon.connect()
     containers = []
     for i in range(60):
-        b = t.make_bundle(os.path.join(directory, "b%d" % i), ["sleep", "1000"])
-        c = client.create("c%d" % i, b)
+        c = client.create("c%d" % i, bundle("sleep", "1000"))
         c.start()
         containers.append(c)
     assert len(daemon.manager.store) == 2

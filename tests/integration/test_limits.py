@@ -154,11 +154,10 @@ def queued(client, c, n):
     return slow, [c.begin("Kill", "ub", signal.SIGCONT, False) for _ in range(n)]
 
 
-@pytest.mark.parametrize("setting, waiting", [("MaxOperationsPerProcess", 3), ("MaxOperationsPerContainer", 3),
-                                              ("MaxOperationsPerClient", 4), ("MaxCallsPerClient", 4)])
-def test_operations(limited, bundle, setting, waiting):
+@pytest.mark.parametrize("setting, limit", [("MaxOperationsPerProcess", 3), ("MaxOperationsPerContainer", 3),
+                                            ("MaxOperationsPerClient", 4), ("MaxCallsPerClient", 4)])
+def test_operations(limited, bundle, setting, limit):
     """Of a client, the one that is under way counts as well."""
-    limit = 3 if waiting == 3 else 4
     d, client = limited(**{setting: limit})
     c = client.create("a", bundle("sleep", "inf"))
     c.start()
@@ -418,10 +417,11 @@ def test_every_limit_that_a_message_names_is_a_setting():
     for folder, _, names in os.walk(sources):
         for name in names:
             if name.endswith((".c", ".h")):
-                with open(os.path.join(folder, name)) as f:
-                    texts[name] = f.read()
-    known = set(re.findall(r'^ +(?:NUMBER|SIZE)\("(\w+)"', texts.pop("config.c"), re.M))
-    texts.pop("config.h")
+                path = os.path.join(folder, name)
+                with open(path) as f:
+                    texts[os.path.relpath(path, sources)] = f.read()
+    known = set(re.findall(r'^ +(?:NUMBER|SIZE)\("(\w+)"', texts.pop("host/config.c"), re.M))
+    texts.pop("host/config.h")
     named = {n for text in texts.values() for n in re.findall(r'"(Max[A-Z]\w+)"|\b(Max[A-Z]\w+)=%', text) for n in n if n}
     assert named <= known, named - known
     assert len(named) >= 14

@@ -4,7 +4,6 @@
 import hashlib
 import os
 import resource
-import shutil
 import signal
 import threading
 import time
@@ -12,47 +11,13 @@ import time
 import pytest
 
 import monoshim_testing as t
-
-
-class Binary:
-    """A copy of monoshimd that can be replaced."""
-
-    def __init__(self, directory):
-        self.path = os.path.join(directory, "monoshimd")
-        self.replace()
-
-    def replace(self, source=None, text=None):
-        new = self.path + ".new"
-        if text is None:
-            shutil.copy(source or t.MONOSHIMD, new)
-        else:
-            with open(new, "w") as f:
-                f.write(text)
-        os.chmod(new, 0o755)
-        os.rename(new, self.path)
-
-
-@pytest.fixture
-def binary(directory):
-    return Binary(directory)
+from monoshim_testing import executions, reload
 
 
 @pytest.fixture(params=["kept", "not-kept"])
 def daemon(request, make_daemon, binary):
     """With and without a service manager that keeps descriptors: it has to make no difference here."""
     return make_daemon(program=binary.path, keeps=request.param == "kept")
-
-
-def reload(daemon):
-    """SIGHUP; returns once the manager has been told that it is over."""
-    daemon.manager.messages.clear()
-    os.kill(daemon.pid, signal.SIGHUP)
-    assert daemon.manager.wait_for("READY=1", 10 * t.SCALE), daemon.log_tail()
-    assert any(m.startswith("RELOADING=1") for m in daemon.manager.messages)
-
-
-def executions(daemon):
-    return daemon.log_text().count("which was replaced.")
 
 
 def replace(daemon, binary):
@@ -179,8 +144,7 @@ def test_a_binary_that_does_not_run_is_not_executed(daemon, client, binary, text
     if "sleep" in text and t.SCALE > 1:
         pytest.skip("it takes the ten seconds that a version may take")
     binary.replace(text=text)
-    daemon.manager.messages.clear()
-    os.kill(daemon.pid, signal.SIGHUP)
+    t.begin_reload(daemon)
     assert daemon.manager.wait_for("READY=1", 20 * t.SCALE)
     assert executions(daemon) == 0 and "Not executing" in daemon.log_text()
     client.sync()
@@ -206,17 +170,21 @@ def test_with_a_bad_configuration_no_program_is_executed(daemon, client, binary,
     c.end()
 
 
-def test_a_runtime_that_hangs_puts_it_off(make_daemon, binary, directory):
-    """Calls are held for a moment only, and it happens in the end."""
-    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "6s"})
+def given_a_create_that_hangs(make_daemon, binary, bundle, seconds):
+    """For so long; its daemon, a client, and the call."""
+    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "%ds" % seconds})
     client = daemon.connect()
-    b = t.make_bundle(os.path.join(directory, "b1"), ["sleep", "1000"])
     daemon.control.set("c1", "create", "hang")
-    hanging = client.begin_create("c1", b)
+    hanging = client.begin_create("c1", bundle("sleep", "1000"))
     t.wait_for(lambda: daemon.control.invocations("create"), what="the runtime")
+    return daemon, client, hanging
+
+
+def test_a_runtime_that_hangs_puts_it_off(make_daemon, binary, bundle):
+    """Calls are held for a moment only, and it happens in the end."""
+    daemon, client, hanging = given_a_create_that_hangs(make_daemon, binary, bundle, 6)
     binary.replace()
-    daemon.manager.messages.clear()
-    os.kill(daemon.pid, signal.SIGHUP)
+    t.begin_reload(daemon)
     time.sleep(0.5)
     daemon.control.clear()
     began = time.monotonic()
@@ -229,17 +197,11 @@ def test_a_runtime_that_hangs_puts_it_off(make_daemon, binary, directory):
     client.sync()
 
 
-def test_what_was_put_off_is_tried_at_once_when_asked_again(make_daemon, binary, directory):
+def test_what_was_put_off_is_tried_at_once_when_asked_again(make_daemon, binary, bundle):
     """Whoever asks is waiting for an answer, and not for the next try."""
-    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "3s"})
-    client = daemon.connect()
-    b = t.make_bundle(os.path.join(directory, "b1"), ["sleep", "1000"])
-    daemon.control.set("c1", "create", "hang")
-    hanging = client.begin_create("c1", b)
-    t.wait_for(lambda: daemon.control.invocations("create"), what="the runtime")
+    daemon, client, hanging = given_a_create_that_hangs(make_daemon, binary, bundle, 3)
     binary.replace()
-    daemon.manager.messages.clear()
-    os.kill(daemon.pid, signal.SIGHUP)
+    t.begin_reload(daemon)
     with t.refused("DeadlineExceeded"):
         hanging.result(20 * t.SCALE)
     assert daemon.manager.wait_for("READY=1", 10 * t.SCALE)
@@ -251,16 +213,11 @@ def test_what_was_put_off_is_tried_at_once_when_asked_again(make_daemon, binary,
     client.sync()
 
 
-def test_one_that_is_put_off_and_not_there_any_more_keeps_nobody_waiting(make_daemon, binary, directory):
-    daemon = make_daemon(program=binary.path, runtime=t.FAKE_RUNTIME, config={"RuntimeTimeoutSec": "3s"})
-    client = daemon.connect()
-    b = t.make_bundle(os.path.join(directory, "b1"), ["sleep", "1000"])
-    daemon.control.set("c1", "create", "hang")
-    hanging = client.begin_create("c1", b)
-    t.wait_for(lambda: daemon.control.invocations("create"), what="the runtime")
+def test_one_that_is_put_off_and_not_there_any_more_keeps_nobody_waiting(make_daemon, binary, bundle):
+    daemon, client, hanging = given_a_create_that_hangs(make_daemon, binary, bundle, 3)
     os.link(binary.path, binary.path + ".old")
     binary.replace()
-    os.kill(daemon.pid, signal.SIGHUP)
+    t.begin_reload(daemon)
     with t.refused("DeadlineExceeded"):
         hanging.result(20 * t.SCALE)
     if executions(daemon) == 0:
@@ -324,7 +281,7 @@ def test_what_cannot_be_read_keeps_no_client_waiting(daemon, client, binary, bun
     other.container("c1").end()
 
 
-def test_under_load_no_call_fails_and_no_event_is_lost(request, make_daemon, binary, bundle, message_bus):
+def test_under_load_no_call_fails_and_no_event_is_lost(make_daemon, binary, bundle, message_bus):
     """Lives and execs without end on the bus and on the socket, and a reload now and then; a subscriber sees it all."""
     daemon = make_daemon(program=binary.path, bus=message_bus.address, keeps=True)
     rounds = 40 if t.LARGE else 6

@@ -2,8 +2,6 @@
 """monoshimd becomes another program, again and again, while clients are at work: none of them notices."""
 
 import os
-import shutil
-import signal
 import threading
 import time
 
@@ -18,23 +16,17 @@ CALLERS = 3
 class Upgrade:
     """A daemon that runs from a file of its own, so that this can be replaced."""
 
-    def __init__(self, directory, make_daemon, **kw):
-        self.program = os.path.join(directory, "monoshimd")
-        self.install()
-        self.daemon = make_daemon(program=self.program, **kw)
-
-    def install(self):
-        """Another file under the same name, as a package manager does it."""
-        shutil.copy2(t.MONOSHIMD, self.program + ".new")
-        os.rename(self.program + ".new", self.program)
+    def __init__(self, binary, make_daemon, **kw):
+        self.binary = binary
+        self.daemon = make_daemon(program=binary.path, **kw)
 
     def begin(self):
-        self.install()
-        os.kill(self.daemon.pid, signal.SIGHUP)
+        self.binary.replace()
+        t.begin_reload(self.daemon)
 
     def end(self):
         """What is executed is another file then: the one that was installed."""
-        installed = os.stat(self.program).st_ino
+        installed = os.stat(self.binary.path).st_ino
         t.wait_for(lambda: os.stat("/proc/%d/exe" % self.daemon.pid).st_ino == installed, what="the new program to run")
 
     def now(self):
@@ -74,8 +66,8 @@ class Caller(threading.Thread):
 
 
 @pytest.fixture
-def upgrade(message_bus, directory, make_daemon):
-    return Upgrade(directory, make_daemon, bus=message_bus.address)
+def upgrade(message_bus, binary, make_daemon):
+    return Upgrade(binary, make_daemon, bus=message_bus.address)
 
 
 def test_nobody_notices(upgrade, message_bus, bundle):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import time
 
@@ -253,11 +252,9 @@ def test_a_flood_is_counted_and_told_in_sums(policy, bundle, fifo):
 
 
 @pytest.mark.parametrize("how", ["reload", "stop"])
-def test_what_was_counted_is_told_before_the_end(policy, bundle, fifo, directory, how):
+def test_what_was_counted_is_told_before_the_end(policy, binary, bundle, fifo, how):
     """Be it that of the daemon, or only of this version of it."""
-    program = directory + "/monoshimd"
-    shutil.copy(t.MONOSHIMD, program)
-    d, client = policy("[Seccomp]", "Default=errno:EACCES", "Allow=execve", program=program)
+    d, client = policy("[Seccomp]", "Default=errno:EACCES", "Allow=execve", program=binary.path)
     b = bundle("sh", "-c", "i=0; while [ $i -lt 500 ]; do cd /nowhere 2>/dev/null; i=$((i+1)); done; echo done; "
                "exec sleep 1000", extra_linux=seccomp(d, "chdir"))
     out = fifo("out").open_reader()
@@ -265,12 +262,9 @@ def test_what_was_counted_is_told_before_the_end(policy, bundle, fifo, directory
     c.start()
     assert out.read_line() == b"done\n"
     if how == "reload":
-        shutil.copy(t.MONOSHIMD, program + ".new")
-        os.rename(program + ".new", program)
-        d.manager.messages.clear()
-        os.kill(d.pid, signal.SIGHUP)
-        assert d.manager.wait_for("READY=1", 10 * t.SCALE)
-        assert "which was replaced" in d.log_text()
+        binary.replace()
+        t.reload(d)
+        assert t.executions(d) == 1
     else:
         d.restart()
     c = d.connect().container("c1")

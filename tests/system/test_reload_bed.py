@@ -10,7 +10,7 @@ import traceback
 
 import monoshim_testing as t
 from test_unit_bed import configuration
-from test_systemd_bed import (PEER_BUS, SYSTEM_BUS, UNIT, main_pid, peer, pytestmark, show, system, systemctl, unit)  # noqa: F401
+from test_systemd_bed import (PEER_BUS, SYSTEM_BUS, UNIT, main_pid, pytestmark, show, systemctl, unit)  # noqa: F401
 
 PROGRAM = shutil.which("monoshimd")
 ROUNDS = 30 if t.LARGE else 5

@@ -13,7 +13,7 @@ import pytest
 
 import monoshim_testing as t
 from monoshim_testing import MANAGER, ROOT_PATH
-from test_systemd_bed import (PEER_BUS, RUNTIMES, SYSTEM_BUS, UNIT, create, main_pid, peer, pytestmark, show, system,  # noqa: F401
+from test_systemd_bed import (PEER_BUS, RUNTIMES, SYSTEM_BUS, UNIT, create, main_pid, pytestmark, show, system,  # noqa: F401
                               systemctl, unit)
 
 CONFIGURATION = "/etc/monoshim/monoshimd.conf"
@@ -327,7 +327,7 @@ def test_what_protects_the_daemon_does_not_protect_containers(system, bundle):
 # The end
 
 
-def test_the_unit_for_the_end_is_there_whenever_the_daemon_is_and_nobody_stops_it_by_hand(unit, bundle):
+def test_the_unit_for_the_end_is_there_whenever_the_daemon_is_and_nobody_stops_it_by_hand(unit):
     assert show("ActiveState", "monoshim-shutdown.service") == "active"
     assert systemctl("stop", "monoshim-shutdown.service", check=False) == ""
     assert show("ActiveState", "monoshim-shutdown.service") == "active"
