@@ -112,6 +112,38 @@ static void test_an_object_has_one_path(void **state) {
         assert_null(process_path_find(&t->registry, BUS_CONTAINER_PREFIX "/odd/c_2d51/process/_65_31"));
 }
 
+static void test_a_path_is_what_sd_bus_makes_of_it(void **state) {
+        static const char *const ids[] = {
+                "a",
+                "Z",
+                "0",
+                "9lives",
+                "a0",
+                "a-b.c_d",
+                "k8s.io",
+                "A.b-9_0",
+                "0123456789012345678901234567890123456789012345678901234567890123456789012345", /* the longest */
+        };
+        Test *t = *state;
+        char path[PATH_SIZE];
+
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
+                _cleanup_(freep) char *expected = NULL, *of_process = NULL;
+                Container *c;
+                Process *p;
+
+                assert_int_equal(container_new(&c, &t->registry, ids[i], ids[ELEMENTSOF(ids) - 1 - i]), 0);
+                assert_int_equal(container_add_exec(c, "e-1", &p), 0);
+                assert_true(sd_bus_path_encode_many(&expected, BUS_CONTAINER_PREFIX "/%/%", ids[i], c->id) >= 0);
+                assert_string_equal(container_path_write(c, path), expected);
+                assert_string_equal(process_path_write(&c->init, path), expected);
+                assert_true(sd_bus_path_encode_many(&of_process, BUS_CONTAINER_PREFIX "/%/%/process/%", ids[i], c->id,
+                                                    "e-1") >= 0);
+                assert_string_equal(process_path_write(p, path), of_process);
+                (void) container_free(c);
+        }
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, test_begin, test_end)
 
 int main(void) {
@@ -120,6 +152,7 @@ int main(void) {
                 CASE(test_nothing_is_below_what_is_not_there),
                 CASE(test_everybody_else_is_told_of_all_whom_others_see),
                 CASE(test_an_object_has_one_path),
+                CASE(test_a_path_is_what_sd_bus_makes_of_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "bus/call.h"
 #include "bus/front.h"
 #include "bus/handoff.h"
+#include "bus/listing.h"
 #include "bus/objects.h"
 #include "bus/path.h"
 #include "bus/peer.h"
@@ -30,7 +31,8 @@ static int connection_add_objects(Connection *c) {
             (r = sd_bus_add_fallback_vtable(c->bus, NULL, BUS_CONTAINER_PREFIX, PROCESS_INTERFACE, process_vtable,
                                             process_object_find, c)) < 0 ||
             (r = sd_bus_add_node_enumerator(c->bus, NULL, BUS_CONTAINER_PREFIX, container_node_enumerate, c)) < 0 ||
-            (r = sd_bus_add_object_manager(c->bus, NULL, BUS_PATH)) < 0)
+            (r = sd_bus_add_object_manager(c->bus, NULL, BUS_PATH)) < 0 ||
+            (r = sd_bus_add_object(c->bus, NULL, BUS_PATH, listing_on_get_managed_objects, c)) < 0)
                 return r;
 
         return sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",

@@ -12,10 +12,21 @@
 #include "host/cgroup-stats.h"
 #include "util/json.h"
 
-static int property_get_namespace(sd_bus *bus, const char *path, const char *interface, const char *property,
-                                  sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
-        return sd_bus_message_append(reply, "s", container_get_namespace(userdata));
-}
+#define PROPERTY_GETTER(name, type, value) \
+        static int property_get_##name(sd_bus *bus, const char *path, const char *interface, const char *property, \
+                                       sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) { \
+                const Container *c = userdata; \
+\
+                return sd_bus_message_append_basic(reply, type, value); \
+        }
+
+PROPERTY_GETTER(namespace, 's', container_get_namespace(c))
+PROPERTY_GETTER(id, 's', c->id)
+PROPERTY_GETTER(bundle, 's', strempty(c->bundle))
+PROPERTY_GETTER(runtime, 's', strempty(c->runtime))
+PROPERTY_GETTER(created_at, 't', &c->created_at)
+PROPERTY_GETTER(control_group, 's', strempty(c->control_group))
+PROPERTY_GETTER(oom_kills, 't', &c->oom_kills)
 
 static int property_get_labels(sd_bus *bus, const char *path, const char *interface, const char *property,
                                sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
@@ -275,17 +286,27 @@ static int method_get_stats(sd_bus_message *m, void *userdata, sd_bus_error *ret
         return sd_bus_message_send(reply);
 }
 
+/* clang-format off */
+#define CONTAINER_PROPERTIES(ROW) \
+        ROW("Namespace",    "s",     property_get_namespace,     SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Id",           "s",     property_get_id,            SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Bundle",       "s",     property_get_bundle,        SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Runtime",      "s",     property_get_runtime,       SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Labels",       "a{ss}", property_get_labels,        SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("CreatedAt",    "t",     property_get_created_at,    SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("ControlGroup", "s",     property_get_control_group, SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("OOMKills",     "t",     property_get_oom_kills,     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+
+const BusProperty container_properties[] = {
+        CONTAINER_PROPERTIES(BUS_PROPERTY_ROW)
+        {},
+};
+/* clang-format on */
+
 const sd_bus_vtable container_vtable[] = {
         SD_BUS_VTABLE_START(0),
 
-        SD_BUS_PROPERTY("Namespace", "s", property_get_namespace, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Id", "s", NULL, offsetof(Container, id), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Bundle", "s", NULL, offsetof(Container, bundle), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Runtime", "s", NULL, offsetof(Container, runtime), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Labels", "a{ss}", property_get_labels, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("CreatedAt", "t", NULL, offsetof(Container, created_at), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("ControlGroup", "s", NULL, offsetof(Container, control_group), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("OOMKills", "t", NULL, offsetof(Container, oom_kills), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        CONTAINER_PROPERTIES(BUS_PROPERTY_VTABLE)
 
         SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume,

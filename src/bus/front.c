@@ -4,6 +4,7 @@
 #include "bus/front.h"
 #include "bus/auth.h"
 #include "bus/call.h"
+#include "bus/listing.h"
 #include "bus/objects.h"
 #include "bus/path.h"
 #include "bus/peer.h"
@@ -32,6 +33,7 @@ void front_init(Front *f, Registry *registry, sd_event *event, FrontSettings *se
 
 void front_done(Front *f) {
         peer_unlisten(f);
+        listings_finish(f);
         f->hold = sd_event_source_disable_unref(f->hold);
         f->reconnect = sd_event_source_disable_unref(f->reconnect);
         while (f->connections)
@@ -55,6 +57,8 @@ void front_trim_soon(Front *f) {
 }
 
 /* ---- what the core tells ---- */
+
+/* What is in an answer comes before what is told of it: so those that are on the way go out first of all. */
 
 static void front_log_emit(int r, const char *what) {
         if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
@@ -81,6 +85,7 @@ static void front_on_container_added(void *userdata, Container *container) {
         _cleanup_(freep) char *path = NULL;
         Front *f = userdata;
 
+        listings_finish(f);
         if (container_path_encode(container, &path) < 0)
                 return;
 
@@ -94,6 +99,7 @@ static void front_on_container_removed(void *userdata, Container *container) {
         _cleanup_(freep) char *path = NULL;
         Front *f = userdata;
 
+        listings_finish(f);
         if (container_path_encode(container, &path) < 0)
                 return;
 
@@ -107,6 +113,7 @@ static void front_on_process_added(void *userdata, Process *p) {
         _cleanup_(freep) char *path = NULL;
         Front *f = userdata;
 
+        listings_finish(f);
         if (process_path_encode(p, &path) < 0)
                 return;
 
@@ -120,6 +127,7 @@ static void front_on_process_removed(void *userdata, Process *p) {
         _cleanup_(freep) char *path = NULL;
         Front *f = userdata;
 
+        listings_finish(f);
         if (process_path_encode(p, &path) < 0)
                 return;
 
@@ -132,6 +140,7 @@ static void front_on_process_removed(void *userdata, Process *p) {
 static void front_on_process_changed(void *userdata, Process *p, unsigned changes) {
         Front *f = userdata;
 
+        listings_finish(f);
         FRONT_FOREACH_LISTENER(c, f) {
                 if (changes & PROCESS_CHANGED_OOM_KILLS)
                         front_log_emit(container_emit_oom_kills(c->bus, p->container), "PropertiesChanged");
@@ -144,6 +153,7 @@ static void front_on_process_changed(void *userdata, Process *p, unsigned change
 static void front_on_event(void *userdata, const Event *e) {
         Front *f = userdata;
 
+        listings_finish(f);
         if (f->name_acquired)
                 f->untold = e->sequence;
 
@@ -376,6 +386,8 @@ static bool connection_flush(Connection *c) {
 void front_flush(Front *f) {
         uint64_t deadline = clock_get_monotonic() + FLUSH_USEC;
         bool again = true;
+
+        listings_finish(f);
 
         /* Waits, above all: operations have been answered already. */
         for (Connection *c = f->connections; c; c = c->next) {

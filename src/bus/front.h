@@ -18,6 +18,7 @@ struct Front {
         FrontSettings *settings;
 
         Connection *connections;
+        struct Listing *listings; /* answers that take several turns, see bus/listing.h */
         unsigned n_peers;
         unsigned last_number;
         uint64_t last_client;

@@ -11,6 +11,20 @@ extern const sd_bus_vtable manager_vtable[];
 extern const sd_bus_vtable container_vtable[];
 extern const sd_bus_vtable process_vtable[];
 
+/* The properties of the latter two, up to one without a name: as in the vtable, for who reads all of very many objects. */
+typedef struct BusProperty {
+        const char *name;
+        const char *signature;
+        sd_bus_property_get_t get;
+} BusProperty;
+
+extern const BusProperty container_properties[];
+extern const BusProperty process_properties[];
+
+/* A list of such properties is PROPERTIES(ROW), with ROW(name, signature, get, flags) for each. */
+#define BUS_PROPERTY_VTABLE(name, signature, get, flags) SD_BUS_PROPERTY(name, signature, get, 0, flags),
+#define BUS_PROPERTY_ROW(name, signature, get, flags) { name, signature, get },
+
 /* The Connection that a message came in by: the methods of Container and Process are given their object as userdata,
  * but their vtable was added with the Connection. */
 static inline Connection *connection_of(sd_bus_message *m) {

@@ -9,20 +9,66 @@
 #define CONTAINER_TEMPLATE BUS_CONTAINER_PREFIX "/%/%"
 #define PROCESS_TEMPLATE BUS_CONTAINER_PREFIX "/%/%/process/%"
 
+static bool is_letter(char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* As sd_bus_path_encode() writes it, but where it is to be: a list has very many. An identifier is never empty. */
+static char *put_label(char *at, const char *label) {
+        static const char digits[] = "0123456789abcdef";
+
+        *at++ = '/';
+        for (const char *l = label; *l; l++) {
+                if (is_letter(*l) || (l > label && *l >= '0' && *l <= '9')) {
+                        *at++ = *l;
+                        continue;
+                }
+                *at++ = '_';
+                *at++ = digits[(unsigned char) *l >> 4];
+                *at++ = digits[(unsigned char) *l & 15];
+        }
+        return at;
+}
+
+static char *put_container(char *at, const Container *c) {
+        return put_label(put_label(stpcpy(at, BUS_CONTAINER_PREFIX), container_get_namespace(c)), c->id);
+}
+
+const char *container_path_write(const Container *c, char buffer[static PATH_SIZE]) {
+        *put_container(buffer, c) = 0;
+        return buffer;
+}
+
+const char *process_path_write(const Process *p, char buffer[static PATH_SIZE]) {
+        char *at = put_container(buffer, p->container);
+
+        if (!process_is_init(p))
+                at = put_label(stpcpy(at, "/process"), p->id);
+        *at = 0;
+        return buffer;
+}
+
 int container_path_encode(const Container *c, char **ret) {
-        return sd_bus_path_encode_many(ret, CONTAINER_TEMPLATE, container_get_namespace(c), c->id);
+        char path[PATH_SIZE], *copy = strdup(container_path_write(c, path));
+
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
 }
 
 int process_path_encode(const Process *p, char **ret) {
-        if (process_is_init(p))
-                return container_path_encode(p->container, ret);
+        char path[PATH_SIZE], *copy = strdup(process_path_write(p, path));
 
-        return sd_bus_path_encode_many(ret, PROCESS_TEMPLATE, container_get_namespace(p->container), p->container->id,
-                                       p->id);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
 }
 
 Container *container_path_find(Registry *registry, const char *path) {
-        _cleanup_(freep) char *ns = NULL, *id = NULL, *canonical = NULL;
+        _cleanup_(freep) char *ns = NULL, *id = NULL;
+        char canonical[PATH_SIZE];
         Container *c;
 
         if (sd_bus_path_decode_many(path, CONTAINER_TEMPLATE, &ns, &id) <= 0)
@@ -31,14 +77,15 @@ Container *container_path_find(Registry *registry, const char *path) {
         /* One object has one path: not also those that escape what needs no escape, or whose escapes make no valid
          * name. */
         c = registry_find(registry, ns, id);
-        if (!c || container_path_encode(c, &canonical) < 0 || !streq(canonical, path))
+        if (!c || !streq(container_path_write(c, canonical), path))
                 return NULL;
 
         return c;
 }
 
 Process *process_path_find(Registry *registry, const char *path) {
-        _cleanup_(freep) char *ns = NULL, *id = NULL, *exec_id = NULL, *canonical = NULL;
+        _cleanup_(freep) char *ns = NULL, *id = NULL, *exec_id = NULL;
+        char canonical[PATH_SIZE];
         Container *c = container_path_find(registry, path);
         Process *p;
 
@@ -49,7 +96,7 @@ Process *process_path_find(Registry *registry, const char *path) {
 
         c = registry_find(registry, ns, id);
         p = c ? container_find_exec(c, exec_id) : NULL;
-        if (!p || process_path_encode(p, &canonical) < 0 || !streq(canonical, path))
+        if (!p || !streq(process_path_write(p, canonical), path))
                 return NULL;
 
         return p;

@@ -5,7 +5,14 @@
 
 #include "bus/connection.h"
 
-/* /org/monoshim1/container/NS/ID, escaped. The caller frees *ret. -ENOMEM. */
+/* Of any object's path: three identifiers, each character of which may take three. */
+#define PATH_SIZE (sizeof(BUS_CONTAINER_PREFIX "/process") + 3 * (1 + 3 * (size_t) IDENTIFIER_MAX))
+
+/* /org/monoshim1/container/NS/ID, escaped, into the buffer, which is returned. */
+const char *container_path_write(const Container *c, char buffer[static PATH_SIZE]);
+const char *process_path_write(const Process *p, char buffer[static PATH_SIZE]);
+
+/* The same as a text of its own. The caller frees *ret. -ENOMEM. */
 int container_path_encode(const Container *c, char **ret);
 int process_path_encode(const Process *p, char **ret);
 

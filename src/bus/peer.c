@@ -8,6 +8,7 @@
 #include "bus/peer.h"
 #include "bus/auth.h"
 #include "bus/error.h"
+#include "bus/listing.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -265,7 +266,7 @@ static bool must_read_first(Connection *c, const char *member) {
         uint64_t n;
 
         return is_large_call(member) && sd_bus_get_n_queued_write(c->bus, &n) >= 0 &&
-               n >= c->front->registry->services->limits->unread_replies;
+               n + listings_count(c->front, c) >= c->front->registry->services->limits->unread_replies;
 }
 
 static int driver_on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {

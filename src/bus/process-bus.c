@@ -13,6 +13,20 @@
 
 /* ---- properties ---- */
 
+static int property_get_id(sd_bus *bus, const char *path, const char *interface, const char *property,
+                           sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        const Process *p = userdata;
+
+        return sd_bus_message_append_basic(reply, 's', p->id);
+}
+
+static int property_get_started_at(sd_bus *bus, const char *path, const char *interface, const char *property,
+                                   sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        const Process *p = userdata;
+
+        return sd_bus_message_append_basic(reply, 't', &p->started_at);
+}
+
 static int property_get_pid(sd_bus *bus, const char *path, const char *interface, const char *property,
                             sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const Process *p = userdata;
@@ -233,19 +247,29 @@ static int method_open_pidfd(sd_bus_message *m, void *userdata, sd_bus_error *re
         return sd_bus_reply_method_return(m, "h", fd);
 }
 
+/* clang-format off */
+#define PROCESS_PROPERTIES(ROW) \
+        ROW("Id",         "s", property_get_id,          SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Pid",        "u", property_get_pid,         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) \
+        ROW("Status",     "s", property_get_status,      SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) \
+        ROW("ExitStatus", "u", property_get_exit_status, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) \
+        ROW("ExitedAt",   "t", property_get_exited_at,   SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) \
+        ROW("StartedAt",  "t", property_get_started_at,  SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) \
+        ROW("Stdin",      "s", property_get_stream,      SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Stdout",     "s", property_get_stream,      SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Stderr",     "s", property_get_stream,      SD_BUS_VTABLE_PROPERTY_CONST)        \
+        ROW("Terminal",   "b", property_get_terminal,    SD_BUS_VTABLE_PROPERTY_CONST)
+
+const BusProperty process_properties[] = {
+        PROCESS_PROPERTIES(BUS_PROPERTY_ROW)
+        {},
+};
+/* clang-format on */
+
 const sd_bus_vtable process_vtable[] = {
         SD_BUS_VTABLE_START(0),
 
-        SD_BUS_PROPERTY("Id", "s", NULL, offsetof(Process, id), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Pid", "u", property_get_pid, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("Status", "s", property_get_status, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("ExitStatus", "u", property_get_exit_status, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("ExitedAt", "t", property_get_exited_at, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("StartedAt", "t", NULL, offsetof(Process, started_at), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("Stdin", "s", property_get_stream, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Stdout", "s", property_get_stream, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Stderr", "s", property_get_stream, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Terminal", "b", property_get_terminal, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        PROCESS_PROPERTIES(BUS_PROPERTY_VTABLE)
 
         SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", pid), method_start,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
