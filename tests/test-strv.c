@@ -89,6 +89,23 @@ static void a_copy_lives_on_its_own(void **state) {
         assert_null(empty[0]);
 }
 
+static void a_pack_is_one_block(void **state) {
+        _cleanup_(strv_freep) char **v = NULL;
+        _cleanup_(freep) char **pack = NULL, **empty = NULL;
+
+        assert_int_equal(strv_extend_all(&v, "a", "", "bc"), 0);
+        pack = strv_pack(v);
+        assert_non_null(pack);
+        v = strv_free(v);
+        then_it_is(pack, "a", "", "bc");
+        assert_ptr_equal(pack[0], pack + 4); /* behind the pointers, so freeing the block is enough */
+        assert_ptr_equal(pack[2], pack[0] + 3);
+
+        empty = strv_pack(NULL);
+        assert_non_null(empty);
+        assert_null(empty[0]);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(no_array_is_an_empty_array),
@@ -98,6 +115,7 @@ int main(void) {
                 cmocka_unit_test(many_strings_end_at_the_first_null),
                 cmocka_unit_test(a_string_is_found_whole_or_not_at_all),
                 cmocka_unit_test(a_copy_lives_on_its_own),
+                cmocka_unit_test(a_pack_is_one_block),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

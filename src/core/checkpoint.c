@@ -185,7 +185,7 @@ static int checkpoint_check_streams(const Process *p, Failure *failure) {
         if (p->relay || p->terminal)
                 return 0;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 switch (p->streams[i].kind) {
                 case STREAM_FIFO:
                 case STREAM_FILE:

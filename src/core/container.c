@@ -29,21 +29,20 @@
 static bool hash_failed;
 
 int container_new(Container **ret, Registry *registry, const char *ns, const char *id) {
+        size_t n_ns = strlen(ns), n_id = strlen(id);
         _cleanup_(container_freep) Container *c = NULL;
         int r;
 
-        c = malloc(sizeof(*c));
+        c = malloc(sizeof(*c) + n_ns + 1 + n_id + 1);
         if (!c)
                 return -ENOMEM;
 
-        *c = (Container) {
-                .services = registry->services,
-                .id = strdup(id),
-                .phase = CONTAINER_CREATING,
-        };
+        *c = (Container) { .services = registry->services, .phase = CONTAINER_CREATING };
+        memcpy(c->name, ns, n_ns);
+        c->name[n_ns] = '/';
+        c->id = c->name + n_ns + 1;
+        memcpy(c->id, id, n_id + 1);
         process_init(&c->init, c, c->id);
-        if (!c->id)
-                return -ENOMEM;
 
         r = registry_add(registry, c, ns);
         if (r < 0)
@@ -82,7 +81,6 @@ Container *container_free(Container *c) {
                 container_forget_seccomp(c);
         (void) container_seccomp_free(c->seccomp);
 
-        free(c->id);
         free(c->bundle);
         free(c->runtime);
         free(c->runtime_root);
@@ -91,7 +89,7 @@ Container *container_free(Container *c) {
         free(c->checkpoint);
         free(c->criu_work_path);
         mounts_done(&c->rootfs);
-        strv_free(c->labels);
+        free(c->labels);
         return mfree(c);
 }
 
@@ -115,16 +113,15 @@ int container_log(const Container *c, int level, int error, const char *format, 
 }
 
 char *container_state_path(const Container *c, const char *name) {
-        return strdup_printf("%s/%s/%s%s%s", c->services->state_directory, c->ns->name, c->id, name ? "/" : "",
-                             strempty(name));
+        return strdup_printf("%s/%s%s%s", c->services->state_directory, c->name, name ? "/" : "", strempty(name));
 }
 
 char *container_relative_path(const Container *c) {
-        return strdup_printf("%s/%s", c->ns->name, c->id);
+        return strdup(c->name);
 }
 
 char *container_work_path(const Container *c, const char *name) {
-        return strdup_printf("%s/%s/%s/%s", c->services->root_directory, c->ns->name, c->id, name);
+        return strdup_printf("%s/%s/%s", c->services->root_directory, c->name, name);
 }
 
 int container_open_state_directory(const Container *c) {
@@ -290,10 +287,14 @@ int container_commit(Container *c, EventTopic topic, Process *subject, unsigned 
         };
         if (!record)
                 eventlog_skip(s->log, e.sequence);
-        else if (eventlog_append(s->log, e.sequence, record, newest.size) > 0)
+        else if ((r = eventlog_append(s->log, e.sequence, record, newest.size)) > 0)
                 registry_retry_save(c->registry);
 
         subscriptions_publish(s->subscriptions, record ? &newest : NULL);
+
+        /* What the log has the state need not say again. */
+        if (record && r == 0)
+                subject->last_event = mfree(subject->last_event);
         s->observer.event(s->observer.userdata, &e);
         crash_point("commit-told");
         if (changes != 0)

@@ -16,8 +16,8 @@
 
 #include <uthash.h>
 
-#define EXIT_STATUS_UNKNOWN 137       /* 128 + SIGKILL, as containerd says of a container whose shim has died */
-#define EXEC_FOLDER "exec" /* below the container's */
+#define EXIT_STATUS_UNKNOWN 137 /* 128 + SIGKILL, as containerd says of a container whose shim has died */
+#define EXEC_FOLDER "exec"      /* below the container's */
 
 typedef struct Namespace Namespace;
 typedef struct Registry Registry;
@@ -33,13 +33,13 @@ struct Container {
         const Services *services;
         Registry *registry;
         Namespace *ns;
-        char *id;
+        char *id; /* in 'name' */
         ContainerPhase phase;
 
         char *bundle;
         char *runtime;
         char *runtime_root;   /* with the namespace appended */
-        char **labels;        /* key, value, key, value, ... */
+        char **labels;        /* key, value, key, value, ..., in one block (strv_pack()) */
         char *control_group;  /* where its init is */
         char *cgroups_path;   /* linux.cgroupsPath of its config.json, or NULL */
         char *checkpoint;     /* the CRIU image that its start restores it from, or NULL */
@@ -67,6 +67,7 @@ struct Container {
         unsigned n_dispatching; /* while this is not 0, nothing is freed */
 
         UT_hash_handle by_name; /* registry::containers */
+        char name[];            /* "NS/ID" */
 };
 
 /* Builds one that is CONTAINER_CREATING and registers its name, so that no other can take it. -EEXIST. */
@@ -120,8 +121,8 @@ void container_publish(Container *c);
 /* Publishes the exit that was recorded: out-of-memory kills, state, event, waiters, streams. */
 void process_publish_exit(Process *p);
 
-/* Looks where its init is, which has just begun: for the ControlGroup, and to watch for out-of-memory kills there. Not
- * being able to is logged. */
+/* Looks where its init is, which has just begun: for the ControlGroup, and to watch for out-of-memory kills there.
+ * Not being able to is logged. */
 void container_look_at_cgroup(Container *c);
 
 /* Begins to watch for out-of-memory kills; not being able to is logged. 'its' is the membership of its init. */

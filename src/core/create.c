@@ -158,7 +158,8 @@ static int fill_in(Container *c, CreateRequest *q, BundleConfig *config) {
         c->oom_counter = UINT64_MAX;
         if (c->checkpoint)
                 c->init.state = PROCESS_CREATED_CHECKPOINT;
-        c->labels = TAKE_PTR(q->labels);
+        if (q->labels && !(c->labels = strv_pack(q->labels)))
+                return -ENOMEM;
         c->rootfs = q->rootfs;
         q->rootfs = (Mounts) {};
         return 0;

@@ -86,6 +86,10 @@ static int process_take_descriptor(Process *p, size_t i, int client_fd, Failure 
                                    "%s: with a terminal it can only be a FIFO, not a descriptor: invalid argument",
                                    stream_options[i]);
 
+        r = process_allocate_streams(p);
+        if (r < 0)
+                return failure_set_errno(failure, r, "%s: %m", stream_options[i]);
+
         fd = fcntl(client_fd, F_DUPFD_CLOEXEC, 3);
         r = fd < 0 ? -errno : stream_take_fd(&p->streams[i], fd, i != STDIN_FILENO);
         if (r < 0) {
@@ -144,6 +148,10 @@ static int process_open_stream(Process *p, size_t i, const StreamRequest *q, Fai
                 if (r < 0)
                         return r;
         }
+
+        r = process_allocate_streams(p);
+        if (r < 0)
+                return failure_set_errno(failure, r, "%s: %m", stream_options[i]);
         if (kind == STREAM_JOURNAL || kind == STREAM_BINARY)
                 return process_name_stream(p, i, q->uri, kind, failure);
 
@@ -155,7 +163,7 @@ static int process_open_stream(Process *p, size_t i, const StreamRequest *q, Fai
 int process_open_streams(Process *p, const StreamRequest requests[3], Failure *failure) {
         int r;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++) {
                 r = process_open_stream(p, i, &requests[i], failure);
                 if (r < 0)
                         return r;
@@ -212,7 +220,7 @@ int process_prepare_io(Process *p, Operation *op, ProcessIoThen then, Failure *f
         bool has_loggers = false;
         int r;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++) {
                 r = process_open_rest(p, i, failure);
                 if (r < 0)
                         return r;
@@ -240,7 +248,7 @@ int process_prepare_io(Process *p, Operation *op, ProcessIoThen then, Failure *f
 }
 
 void process_get_stdio(const Process *p, int ret[3]) {
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 ret[i] = p->terminal ? -EBADF : p->streams[i].fd;
 }
 
@@ -362,7 +370,7 @@ int process_begin_io(Process *p, Failure *failure) {
                 return 0;
         }
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams) && r >= 0; i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS && r >= 0; i++)
                 r = process_begin_stream(p, i);
         if (r < 0)
                 return failure_set_errno(failure, r, "failed to start io pipe copy: %m");
@@ -387,7 +395,7 @@ void process_cancel_io(Process *p) {
         process_stop_loggers(p);
 
         begun = io->master >= 0;
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++) {
                 begun = begun || io->pumps[i] || io->journals[i];
                 io->pumps[i] = pump_free(io->pumps[i]);
                 io->journals[i] = journal_stream_free(io->journals[i]);
@@ -397,14 +405,14 @@ void process_cancel_io(Process *p) {
                 return;
 
         /* What has begun to be moved cannot be begun again: the next try opens it anew. */
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 if (p->streams[i].kind != STREAM_FD)
                         process_close_stream(&p->streams[i]);
         process_store(p);
 }
 
 void process_release_child_ends(Process *p) {
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 stream_release_child_end(&p->streams[i]);
 }
 
@@ -415,7 +423,7 @@ void process_resume_io(Process *p) {
 
         if (p->terminal && process_get_terminal(p) >= 0)
                 r = process_begin_terminal(p);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams) && !p->terminal && r >= 0; i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS && !p->terminal && r >= 0; i++)
                 r = process_begin_stream(p, i);
         if (r < 0)
                 (void) container_log(p->container, LOG_WARNING, r,
@@ -445,7 +453,7 @@ static void process_reopen_stream(Process *p, size_t i) {
 static bool process_has_lost_io(const Process *p) {
         bool kept = process_get_terminal(p) >= 0;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams) && p->relay; i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS && p->relay; i++)
                 kept = kept || p->streams[i].from >= 0 || p->streams[i].to >= 0;
         return (p->terminal || p->relay) && !kept;
 }
@@ -457,7 +465,7 @@ void process_reopen_io(Process *p) {
                                      p->terminal ? "terminal" : "relay", p->id);
 
         process_adopt_loggers(p);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 process_reopen_stream(p, i);
         process_resume_io(p);
         process_store(p);
@@ -600,7 +608,7 @@ void process_drain_io(Process *p) {
 
 void process_release_io(Process *p) {
         p->drain = stream_drain_free(p->drain);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 process_close_stream(&p->streams[i]);
         process_stop_loggers(p);
         process_free_io(p);

@@ -155,6 +155,23 @@ void process_forget_stored(Process *p) {
 
 /* ---- taking back ---- */
 
+static void process_take_stored_stream(Process *p, size_t i, const int fds[static _ROLE_MAX]) {
+        if (fds[ROLE_FD] < 0 && fds[ROLE_HOLD] < 0 && fds[ROLE_FROM] < 0 && fds[ROLE_TO] < 0)
+                return;
+
+        if (process_allocate_streams(p) < 0) {
+                for (size_t k = ROLE_FD; k < ROLE_REST; k++)
+                        safe_close(fds[k]);
+                return;
+        }
+
+        p->streams[i].fd = fds[ROLE_FD];
+        p->streams[i].hold = fds[ROLE_HOLD];
+        p->streams[i].from = fds[ROLE_FROM];
+        p->streams[i].to = fds[ROLE_TO];
+        p->streams[i].output = i != STDIN_FILENO;
+}
+
 void process_take_stored(Process *p) {
         int fds[N_ROLES], n;
         char key[KEY_SIZE];
@@ -178,11 +195,7 @@ void process_take_stored(Process *p) {
         for (size_t i = 0; i < 3; i++) {
                 const int *s = fds + ROLE_STREAMS + i * _ROLE_MAX;
 
-                p->streams[i].fd = s[ROLE_FD];
-                p->streams[i].hold = s[ROLE_HOLD];
-                p->streams[i].from = s[ROLE_FROM];
-                p->streams[i].to = s[ROLE_TO];
-                p->streams[i].output = i != STDIN_FILENO;
+                process_take_stored_stream(p, i, s);
                 if (s[ROLE_REST] >= 0) {
                         if (process_get_io(p))
                                 p->io->rests[i] = s[ROLE_REST];

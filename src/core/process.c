@@ -14,6 +14,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
+/* Most have no streams at all. Nothing is ever opened in these. */
+static Stream no_streams[PROCESS_N_STREAMS] = { STREAM_INIT, STREAM_INIT, STREAM_INIT };
+
 void process_init(Process *p, Container *c, char *id) {
         *p = (Process) {
                 .container = c,
@@ -22,10 +25,8 @@ void process_init(Process *p, Container *c, char *id) {
                 .io_uid = (uid_t) -1,
                 .io_gid = (gid_t) -1,
                 .pidfd = -EBADF,
-                .streams = { STREAM_INIT, STREAM_INIT, STREAM_INIT },
+                .streams = no_streams,
         };
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
-                p->streams[i].output = i != STDIN_FILENO;
 }
 
 void process_done(Process *p) {
@@ -35,9 +36,29 @@ void process_done(Process *p) {
         process_unwatch(p);
         process_free_io(p);
         safe_close(p->pidfd);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 stream_done(&p->streams[i]);
+        if (p->streams != no_streams)
+                free(p->streams);
         free(p->last_event);
+}
+
+int process_allocate_streams(Process *p) {
+        Stream *streams;
+
+        if (p->streams != no_streams)
+                return 0;
+
+        streams = malloc(PROCESS_N_STREAMS * sizeof(*streams));
+        if (!streams)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++) {
+                streams[i] = STREAM_INIT;
+                streams[i].output = i != STDIN_FILENO;
+        }
+        p->streams = streams;
+        return 0;
 }
 
 bool process_is_init(const Process *p) {

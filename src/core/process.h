@@ -16,7 +16,6 @@
 
 #include <uthash.h>
 
-
 typedef struct Operation Operation;
 typedef struct ProcessIo ProcessIo;
 
@@ -31,13 +30,15 @@ typedef struct Waiter {
         struct Waiter *prev, *next; /* process::waiters */
 } Waiter;
 
+#define PROCESS_N_STREAMS 3
+
 struct Process {
         Container *container;
         char *id; /* the container's own string for the init */
         pid_t pid;
+        ProcessState state;
         uint64_t start_time; /* clock ticks since boot: tells a recycled pid */
         PidWatch *watch;     /* when we are not its parent; otherwise the reaper watches it */
-        ProcessState state;
 
         uint64_t started_at;
         uint64_t exited_at;
@@ -52,26 +53,25 @@ struct Process {
         bool relay;        /* its streams are pipes, between which and the FIFOs we move the bytes */
         bool stdin_closed; /* CloseIO was called */
         bool unsaved;      /* its state could not be written; tried again by the registry */
+        bool dispatching;
 
         uint16_t columns; /* of the terminal, as asked for last; 0: never */
         uint16_t rows;
         uid_t io_uid; /* owner of what it gets for its streams; (uid_t) -1: as they are */
         gid_t io_gid;
-        Stream streams[3];
-        StreamDrain *drain;
-        ProcessIo *io;   /* what moves bytes for it, if anything does */
         unsigned stored; /* which of its descriptors are in the store, see process-store.c */
         int pidfd;       /* of before a restart, until it is known whether it still lives */
+        Stream *streams; /* three; of all that have none the same, see process_allocate_streams() */
+        StreamDrain *drain;
+        ProcessIo *io; /* what moves bytes for it, if anything does */
 
         Operation *operation; /* the one that runs */
         Operation *queue;     /* those that wait */
         unsigned n_queued;
-        bool dispatching;
-
-        char *last_event; /* the record of the newest event that was saved with it */
-
-        Waiter *waiters;
         unsigned n_waiters;
+        Waiter *waiters;
+
+        char *last_event; /* the record of its newest event, until the log has it */
 
         UT_hash_handle by_pid; /* registry::processes */
         UT_hash_handle by_id;  /* container::execs */
@@ -79,6 +79,9 @@ struct Process {
 
 void process_init(Process *p, Container *c, char *id);
 void process_done(Process *p);
+
+/* Streams of its own, in which something may be opened. -ENOMEM. */
+int process_allocate_streams(Process *p);
 
 bool process_is_init(const Process *p);
 

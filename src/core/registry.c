@@ -132,15 +132,11 @@ int registry_check_room(Registry *r, const char *ns, Failure *failure) {
 }
 
 int registry_add(Registry *r, Container *c, const char *ns) {
-        char name[NAME_MAX_LENGTH];
         Namespace *space;
-        char *key;
-        size_t n;
 
         assert(!c->registry);
 
-        n = make_name(name, ns, c->id);
-        if (n == 0)
+        if (strlen(c->name) >= NAME_MAX_LENGTH)
                 return -EINVAL;
         if (registry_lookup(r, ns, c->id))
                 return -EEXIST;
@@ -149,16 +145,9 @@ int registry_add(Registry *r, Container *c, const char *ns) {
         if (!space)
                 return -ENOMEM;
 
-        key = strndup(name, n);
-        if (!key) {
-                namespace_put(r, space);
-                return -ENOMEM;
-        }
-
         hash_failed = false;
-        HASH_ADD_KEYPTR(by_name, r->containers, key, n, c);
+        HASH_ADD_KEYPTR(by_name, r->containers, c->name, strlen(c->name), c);
         if (hash_failed) {
-                free(key);
                 namespace_put(r, space);
                 return -ENOMEM;
         }
@@ -189,12 +178,9 @@ static void registry_trim_soon(Registry *r) {
 }
 
 void registry_remove(Registry *r, Container *c) {
-        void *key = (void *) c->by_name.key; /* ours: registry_add() */
-
         assert(c->registry == r);
 
         HASH_DELETE(by_name, r->containers, c);
-        free(key);
         c->ns->n_containers--;
         namespace_put(r, c->ns);
         c->ns = NULL;

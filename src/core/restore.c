@@ -146,17 +146,21 @@ static void read_dead_pid(Container *c, int fd) {
                 c->init.pid = (pid_t) pid;
 }
 
-static int find_lost_event(Restore *restore, const Process *p) {
+static int find_lost_event(Restore *restore, Process *p) {
         const Container *c = p->container;
         _cleanup_(json_freep) Json tree = NULL;
         LostEvent *larger;
         EventHead head;
         Event e;
 
-        /* Almost always it is in the log, which its beginning tells. */
-        if (!p->last_event || (event_head_from_json(p->last_event, strlen(p->last_event), &head) >= 0 &&
-                               head.sequence <= eventlog_last(c->services->log)))
+        /* Almost always it is in the log, which its beginning tells, and need not be kept. */
+        if (!p->last_event)
                 return 0;
+        if (event_head_from_json(p->last_event, strlen(p->last_event), &head) >= 0 &&
+            head.sequence <= eventlog_last(c->services->log)) {
+                p->last_event = mfree(p->last_event);
+                return 0;
+        }
         if (json_parse(p->last_event, strlen(p->last_event), &tree, NULL) < 0 ||
             event_from_json(tree, &e) < 0 || e.sequence <= eventlog_last(c->services->log) ||
             !streq(e.container_id, c->id) || !streq(e.ns, container_get_namespace(c)))

@@ -101,7 +101,7 @@ static void state_write_process(JsonWriter *w, const Process *p) {
                 json_put_uint64(w, "io_uid", p->io_uid);
         if (p->io_gid != (gid_t) -1)
                 json_put_uint64(w, "io_gid", p->io_gid);
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++)
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++)
                 state_write_stream(w, p, i);
 }
 
@@ -217,15 +217,19 @@ static int load_bool(Json tree, const char *name, bool *ret) {
         return json_get_bool(tree, name, ret) < 0 ? -EBADMSG : 0;
 }
 
-static int load_labels(Container *c, Json labels) {
-        for (size_t i = 0; i < json_length(labels); i++) {
-                const char *value = json_string(json_value(labels, i));
+static int load_labels(Container *c, Json tree) {
+        _cleanup_(strv_freep) char **labels = NULL;
+
+        for (size_t i = 0; i < json_length(tree); i++) {
+                const char *value = json_string(json_value(tree, i));
 
                 if (!value)
                         return -EBADMSG;
-                if (strv_extend(&c->labels, json_key(labels, i)) < 0 || strv_extend(&c->labels, value) < 0)
+                if (strv_extend(&labels, json_key(tree, i)) < 0 || strv_extend(&labels, value) < 0)
                         return -ENOMEM;
         }
+        if (labels && !(c->labels = strv_pack(labels)))
+                return -ENOMEM;
 
         return 0;
 }
@@ -241,9 +245,9 @@ static int load_logger(Process *p, size_t i, Json tree) {
 }
 
 static int load_stream(Process *p, size_t i, Json tree) {
-        Stream *s = &p->streams[i];
         uint64_t dev = 0, ino = 0;
         const char *kind = NULL;
+        Stream *s;
         size_t k;
         int r;
 
@@ -257,8 +261,14 @@ static int load_stream(Process *p, size_t i, Json tree) {
         if (k == ELEMENTSOF(stream_kind_table))
                 return -EBADMSG;
 
+        if (k == STREAM_NULL)
+                return 0;
+        r = process_allocate_streams(p);
+        if (r < 0)
+                return r;
+        s = &p->streams[i];
         s->kind = (StreamKind) k;
-        if (s->kind == STREAM_NULL || s->kind == STREAM_FD)
+        if (s->kind == STREAM_FD)
                 return 0;
 
         /* Version 1 knew only FIFOs, and called this their path. */
@@ -316,7 +326,7 @@ static int load_process(Process *p, Json tree) {
                 p->exited = true;
         p->exit_saved = p->exited;
 
-        for (size_t i = 0; i < ELEMENTSOF(p->streams); i++) {
+        for (size_t i = 0; i < PROCESS_N_STREAMS; i++) {
                 r = load_stream(p, i, json_get(tree, stream_names[i]));
                 if (r < 0)
                         return r;

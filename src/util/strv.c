@@ -94,3 +94,23 @@ char **strv_copy(char *const *v) {
         }
         return TAKE_PTR(copy);
 }
+
+char **strv_pack(char *const *v) {
+        size_t n = strv_length(v), size = (n + 1) * sizeof(char *);
+        char **copy, *at;
+
+        for (size_t i = 0; i < n; i++)
+                size += strlen(v[i]) + 1;
+
+        copy = malloc(size);
+        if (!copy)
+                return NULL;
+
+        at = (char *) (copy + n + 1);
+        for (size_t i = 0; i < n; i++) {
+                copy[i] = at;
+                at = stpcpy(at, v[i]) + 1;
+        }
+        copy[n] = NULL;
+        return copy;
+}

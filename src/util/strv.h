@@ -22,3 +22,6 @@ int strv_extend_many(char ***v, ...) __attribute__((sentinel));
 int strv_extendf(char ***v, const char *format, ...) _printf_(2, 3);
 
 char **strv_copy(char *const *v);
+
+/* A copy in a single block, the strings behind the pointers to them, to be freed with free(). NULL without memory. */
+char **strv_pack(char *const *v);

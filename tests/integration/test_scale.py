@@ -19,6 +19,13 @@ IN_FLIGHT = 32
 STREAM_SIZE = 1 << 30 if t.LARGE else 1 << 25
 FIRST_COMMANDS = 200 if t.LARGE else 20
 SPEED_SECONDS = 10 if t.LARGE else 1
+RUNNING = 1000 if t.LARGE else 150
+CONTAINER_MAX_KIB = 4
+EMPTY_MAX_KIB = 1536
+
+
+WARM_UP = 20
+BATCH = 16
 
 
 def say(*what):
@@ -175,3 +182,70 @@ def test_the_size_of_the_terminal_is_there_first(client, bundle, fifo, what):
         p.delete()
         out.close()
     say("%s: right %d times of %d" % (what, FIRST_COMMANDS, FIRST_COMMANDS))
+
+
+def pss_kib(pid):
+    """What it costs the machine: its own pages, and its share of those that others have as well."""
+    with open("/proc/%d/smaps_rollup" % pid) as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+
+
+def run_many(client, bundle, fifo, first, last):
+    """Containers with long names and labels, some at a time, all of them running in the end."""
+    for i in range(first, last, BATCH):
+        ids = ["%064x" % (0xabcdef + k * 7919) for k in range(i, min(i + BATCH, last))]
+        pending = []
+        for id in ids:
+            opts = {"Labels": {"io.kubernetes.pod.name": "pod-" + id[-8:], "app": "web"}}
+            if fifo:
+                opts.update((name, str(fifo(id + name))) for name in ("Stdin", "Stdout", "Stderr"))
+            pending.append(client.begin_create(id, bundle, **opts))
+        for p in pending:
+            p.result()
+        call_many([client.container(id) for id in ids], "Start")
+
+
+def call_many(containers, member, *args):
+    for p in [c.begin(member, *args) for c in containers]:
+        p.result()
+
+
+def end_many(client, n):
+    all = [client.container(id, ns) for ns, id in client.list()]
+    assert len(all) == n
+    for i in range(0, n, BATCH):
+        call_many(all[i:i + BATCH], "Kill", "ub", 9, False)
+        call_many(all[i:i + BATCH], "Wait")
+        call_many(all[i:i + BATCH], "Delete")
+
+
+@pytest.mark.skipif(t.INSTRUMENTED, reason="a sanitizer or valgrind needs memory of its own")
+@pytest.mark.parametrize("streams", ["null", "fifos"])
+def test_what_a_running_container_costs(make_daemon, bundle, fifo, streams):
+    """Memory of the daemon for each, be it that it has made them or that it has taken them back; with the store of
+    descriptors that a service manager keeps for it. (The parts are in the unit test test-footprint.)"""
+    d = make_daemon(runtime=t.FAKE_RUNTIME, keeps=True, arguments=["--log-level=warning"],
+                    config={"MaxContainersPerNamespace": 2000})
+    nothing = pss_kib(d.pid), t.anonymous_kib(d.pid)
+    say("empty: PSS %d KiB, anonymous %d KiB" % nothing)
+    assert nothing[0] <= EMPTY_MAX_KIB
+    b = bundle("sleep", "inf")
+    make_fifo = fifo if streams == "fifos" else None
+
+    run_many(d.connect(listen=False), b, make_fifo, 0, WARM_UP)
+    d.disconnect()
+    before = pss_kib(d.pid), t.anonymous_kib(d.pid)
+    run_many(d.connect(listen=False), b, make_fifo, WARM_UP, WARM_UP + RUNNING)
+    d.disconnect()
+    after = pss_kib(d.pid), t.anonymous_kib(d.pid)
+    costs = {"made": ((after[0] - before[0]) / RUNNING, (after[1] - before[1]) / RUNNING)}
+
+    d.restart("kill")
+    n = WARM_UP + RUNNING
+    costs["taken back"] = ((pss_kib(d.pid) - nothing[0]) / n, (t.anonymous_kib(d.pid) - nothing[1]) / n)
+    end_many(d.connect(listen=False), n)
+    for how, (pss, anonymous) in costs.items():
+        print("%s, %s: PSS %.2f KiB, anonymous %.2f KiB for each of %d" % (streams, how, pss, anonymous, RUNNING))
+    assert os.listdir("/proc/%d/task" % d.pid) == [str(d.pid)]
+    # Of the PSS a part is what others share with it or do not, at the moment; the rest is the daemon's own doing.
+    assert all(0 < anonymous <= CONTAINER_MAX_KIB for _, anonymous in costs.values()), costs
