@@ -311,18 +311,24 @@ static void no_two_settings_share_a_name_or_a_place(void **state) {
                 }
 }
 
-/* Looks for ".B NAME=" in the manual and what it says before the next entry. */
-static void the_manual_says_what_the_table_says(void **state) {
+/* A file of the sources, which the caller frees. */
+static char *read_source(const char *name, size_t *ret_size) {
         const char *top = getenv("top_srcdir");
         _cleanup_(safe_closep) int fd = -EBADF;
-        _cleanup_(freep) char *page = NULL;
-        char text[256];
-        size_t size;
+        char source[256], *text = NULL;
 
-        (void) snprintf(text, sizeof(text), "%s/man/monoshimd.conf.5", top ?: "..");
-        fd = open(text, O_RDONLY | O_CLOEXEC);
+        (void) snprintf(source, sizeof(source), "%s/%s", top ?: "..", name);
+        fd = open(source, O_RDONLY | O_CLOEXEC);
         assert_true(fd >= 0);
-        assert_int_equal(file_read_fd(fd, 1024 * 1024, &page, &size), 0);
+        assert_int_equal(file_read_fd(fd, 1024 * 1024, &text, ret_size), 0);
+        return text;
+}
+
+/* Looks for ".B NAME=" in the manual and what it says before the next entry. */
+static void the_manual_says_what_the_table_says(void **state) {
+        size_t size;
+        _cleanup_(freep) char *page = read_source("man/monoshimd.conf.5", &size);
+        char text[256];
 
         for (const Setting *s = config_settings; s->section; s++) {
                 char fallback[SIZE_TEXT_MAX], from[SIZE_TEXT_MAX], to[SIZE_TEXT_MAX];
@@ -351,16 +357,8 @@ static void the_manual_says_what_the_table_says(void **state) {
 
 /* As it is, and with everything in it that has a value set: no warning, nothing but the defaults. */
 static void the_sample_sets_the_defaults(void **state) {
-        const char *top = getenv("top_srcdir");
-        _cleanup_(safe_closep) int fd = -EBADF;
-        _cleanup_(freep) char *text = NULL;
-        char sample[256];
         size_t size;
-
-        (void) snprintf(sample, sizeof(sample), "%s/data/monoshimd.conf", top ?: "..");
-        fd = open(sample, O_RDONLY | O_CLOEXEC);
-        assert_true(fd >= 0);
-        assert_int_equal(file_read_fd(fd, 1024 * 1024, &text, &size), 0);
+        _cleanup_(freep) char *text = read_source("data/monoshimd.conf", &size);
 
         for (unsigned i = 0; i < 2; i++) {
                 Config c = when_loaded(text);

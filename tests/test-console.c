@@ -69,24 +69,6 @@ static int when_connected(const Console *c) {
         return fd;
 }
 
-static void send_with_fds(int fd, const char *text, size_t size, const int *fds, size_t n_fds) {
-        struct iovec iov = { .iov_base = (char *) text, .iov_len = size };
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-        char control[CMSG_SPACE(sizeof(int) * 253)] __attribute__((aligned(__alignof__(struct cmsghdr)))) = {};
-
-        if (n_fds > 0) {
-                struct cmsghdr *c = (struct cmsghdr *) control;
-
-                m.msg_control = control;
-                m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-                memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
-        }
-        assert_int_equal(sendmsg(fd, &m, MSG_NOSIGNAL), (ssize_t) size);
-}
-
 /* A connection on which this is sent, and which then ends. */
 static void when_sent(const Console *c, const char *text, size_t size, const int *fds, size_t n_fds) {
         _cleanup_(safe_closep) int fd = when_connected(c);

@@ -216,23 +216,11 @@ static void the_last_message_counts(void **state) {
         int bag[2], p[2], fd;
 
         given_pipe(p);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, bag), 0);
         for (unsigned i = 0; i < 2; i++) {
-                char control[CMSG_SPACE(sizeof(int))] = {};
                 const char *text = i ? "a/b\thold\t2\nno tab\t2\nnothing behind\tit\t2\n" : "a/b\thold\t1\n";
-                struct iovec iov = { .iov_base = (char *) text, .iov_len = strlen(text) };
-                struct msghdr m = {
-                        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-                };
-                struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
-                if (i == 0)
-                        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, bag),
-                                         0);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(c), &p[i], sizeof(int));
-                assert_int_equal(sendmsg(bag[0], &m, 0), (ssize_t) strlen(text));
+                send_with_fds(bag[0], text, strlen(text), &p[i], 1);
         }
 
         assert_int_equal(fdstore_new(&s, false), 0);

@@ -2,18 +2,11 @@
 
 /* Telling the service manager: what arrives, and that one who does not read is not waited for. */
 
+#include "world.h"
+
 #include "util/notify.h"
 
-#include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-
-#include <cmocka.h>
 
 #define N_FDS_MAX 16
 
@@ -238,23 +231,14 @@ static void a_manager_that_does_not_read_is_not_waited_for(void **state) {
         manager_clear(&m);
 }
 
-static unsigned count_fds(void) {
-        unsigned n = 0;
-
-        for (int fd = 0; fd < 256; fd++)
-                n += fcntl(fd, F_GETFD) >= 0;
-        return n;
-}
-
 static void no_descriptor_stays_open(void **state) {
         Manager m = given_a_manager(false);
-        unsigned n = count_fds();
-        int fd = STDIN_FILENO;
+        int n = count_open_fds(), fd = STDIN_FILENO;
 
         while (notify_send("x", &fd, 1) == 1)
                 ;
         assert_int_equal(notify("x"), -EAGAIN);
-        assert_int_equal(count_fds(), n);
+        assert_int_equal(count_open_fds(), n);
         manager_clear(&m);
 }
 

@@ -68,28 +68,12 @@ static void given_connection(Case *c) {
 }
 
 static void when_sent(Case *c, const void *data, size_t size, unsigned n_fds) {
-        union {
-                struct cmsghdr align;
-                char buffer[CMSG_SPACE(sizeof(int) * 64)];
-        } control = {};
-        struct iovec iov = { .iov_base = (void *) data, .iov_len = size };
-        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
         int fds[64];
 
         assert_true(n_fds <= ELEMENTSOF(fds));
-        if (n_fds > 0) {
-                struct cmsghdr *h = (struct cmsghdr *) control.buffer;
-
-                for (unsigned i = 0; i < n_fds; i++)
-                        assert_true((fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
-                m.msg_control = control.buffer;
-                m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-                *h = (struct cmsghdr) { .cmsg_level = SOL_SOCKET,
-                                        .cmsg_type = SCM_RIGHTS,
-                                        .cmsg_len = CMSG_LEN(sizeof(int) * n_fds) };
-                memcpy(CMSG_DATA(h), fds, sizeof(int) * n_fds);
-        }
-        assert_int_equal(sendmsg(c->client, &m, MSG_NOSIGNAL), (ssize_t) size);
+        for (unsigned i = 0; i < n_fds; i++)
+                assert_true((fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+        send_with_fds(c->client, data, size, fds, n_fds);
         for (unsigned i = 0; i < n_fds; i++)
                 safe_close(fds[i]);
         world_run_what_is_due(c->world);

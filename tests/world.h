@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
@@ -51,6 +52,25 @@ static inline int count_open_fds(void) {
                 n += e->d_name[0] != '.';
         (void) closedir(d);
         return n;
+}
+
+/* One message with these descriptors. */
+static inline void send_with_fds(int fd, const void *data, size_t size, const int *fds, size_t n_fds) {
+        struct iovec iov = { .iov_base = (void *) data, .iov_len = size };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+        char control[CMSG_SPACE(sizeof(int) * 253)] __attribute__((aligned(__alignof__(struct cmsghdr)))) = {};
+
+        if (n_fds > 0) {
+                struct cmsghdr *c = (struct cmsghdr *) control;
+
+                m.msg_control = control;
+                m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+                memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+        }
+        assert_int_equal(sendmsg(fd, &m, MSG_NOSIGNAL), (ssize_t) size);
 }
 
 /* Of what the tests have made themselves, by path: not a job for the code under test. Never follows a symbolic
