@@ -11,6 +11,7 @@
 #include "ctl/agent.h"
 #include "ctl/format.h"
 #include "ctl/i18n.h"
+#include "ctl/progress.h"
 #include "ctl/report.h"
 
 #include <stdarg.h>
@@ -178,7 +179,27 @@ static int client_on_reply(sd_bus_message *m, void *userdata, sd_bus_error *rete
         return 1;
 }
 
-int client_call_patiently(Client *c, sd_bus_message *m, sd_bus_error *reterr, sd_bus_message **ret_reply) {
+static int client_wait_for_reply(Client *c, const char *doing, sd_bus_message *const *reply) {
+        uint64_t begin = clock_get_monotonic();
+        int r;
+
+        if (doing && !progress_is_wanted())
+                doing = NULL;
+        while (!*reply) {
+                r = sd_bus_process(c->bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(c->bus, doing ? PROGRESS_INTERVAL_USEC : UINT64_MAX);
+                if (r < 0 && r != -EINTR)
+                        return r;
+                if (r == 0 && doing)
+                        progress_show(_("%s: %llus"), doing,
+                                      (unsigned long long) ((clock_get_monotonic() - begin) / USEC_PER_SEC));
+        }
+        return 0;
+}
+
+int client_call_patiently(Client *c, sd_bus_message *m, const char *doing, sd_bus_error *reterr,
+                          sd_bus_message **ret_reply) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
         int r;
@@ -186,17 +207,15 @@ int client_call_patiently(Client *c, sd_bus_message *m, sd_bus_error *reterr, sd
         r = sd_bus_call_async(c->bus, &slot, m, client_on_reply, &reply, CLIENT_FOREVER);
         if (r < 0)
                 return r;
-        while (!reply) {
-                r = sd_bus_process(c->bus, NULL);
-                if (r == 0)
-                        r = sd_bus_wait(c->bus, UINT64_MAX);
-                if (r < 0 && r != -EINTR)
-                        return r;
-        }
+        r = client_wait_for_reply(c, doing, &reply);
+        progress_erase();
+        if (r < 0)
+                return r;
 
         if (sd_bus_message_is_method_error(reply, NULL))
                 return sd_bus_error_copy(reterr, sd_bus_message_get_error(reply));
-        *ret_reply = TAKE_PTR(reply);
+        if (ret_reply)
+                *ret_reply = TAKE_PTR(reply);
         return 0;
 }
 

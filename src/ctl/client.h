@@ -43,8 +43,10 @@ bool client_error_is_lost(int r, const sd_bus_error *error);
 int client_new_call(Client *c, const char *path, const char *interface, const char *member, sd_bus_message **ret);
 
 /* Makes a call and waits for the answer, however long that takes, and whatever signals are caught meanwhile, which
- * sd_bus_call() takes for its end. Not for a bus with an event loop. Reports nothing. */
-int client_call_patiently(Client *c, sd_bus_message *m, sd_bus_error *reterr, sd_bus_message **ret_reply);
+ * sd_bus_call() takes for its end. 'doing' is shown meanwhile on a terminal's stderr, unless it is NULL. Not for a bus
+ * with an event loop. Reports nothing. 'ret_reply' may be NULL. */
+int client_call_patiently(Client *c, sd_bus_message *m, const char *doing, sd_bus_error *reterr,
+                          sd_bus_message **ret_reply);
 
 /* Makes a call and waits for the answer. 'ret_reply' may be NULL. Reports nothing: the caller knows what to say. */
 int client_call(Client *c, const char *path, const char *interface, const char *member, uint64_t timeout_usec,

@@ -444,9 +444,11 @@ static int create_message(Client *c, const ContainerRef *ref, const CreateOption
 int create_container(Client *c, const ContainerRef *ref, CreateOptions *o, uint32_t *ret_pid) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        _cleanup_(freep) char *spec = NULL;
+        _cleanup_(freep) char *spec = NULL, *doing = NULL;
         int r;
 
+        if (o->checkpoint)
+                doing = strdup_printf(_("Preparing to restore %s/%s"), ref->ns, ref->id);
         if (o->spec.rootfs) {
                 r = spec_options_write(&o->spec, ref, o->terminal, o->systemd_cgroup, &spec);
                 if (r < 0)
@@ -458,7 +460,7 @@ int create_container(Client *c, const ContainerRef *ref, CreateOptions *o, uint3
         if (r < 0)
                 return report_errno(r, _("Cannot create %s/%s"), ref->ns, ref->id);
 
-        r = client_call_patiently(c, m, &error, &reply);
+        r = client_call_patiently(c, m, doing, &error, &reply);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "ou", NULL, ret_pid);
         if (r < 0)

@@ -4,7 +4,9 @@
 
 #include "ctl/launch.h"
 
+#include "ctl/i18n.h"
 #include "ctl/session.h"
+#include "util/text.h"
 
 /* With streams of its own, monoshimd moves what is typed and shown. */
 bool launch_takes_terminal(const CreateOptions *o) {
@@ -20,6 +22,7 @@ int launch_run(Launch *l, Client *c, const ContainerRef *ref) {
                 .interactive = l->interactive,
                 .keys = l->keys,
         };
+        _cleanup_(freep) char *doing = NULL;
         uint32_t pid;
         int r;
 
@@ -27,6 +30,8 @@ int launch_run(Launch *l, Client *c, const ContainerRef *ref) {
         if (l->interactive && !l->create.terminal && !l->create.streams[0])
                 l->create.streams[0] = "-";
 
+        if (l->create.checkpoint)
+                session.doing = doing = strdup_printf(_("Restoring %s/%s"), ref->ns, ref->id);
         session_begin(&session);
         r = create_container(c, ref, &l->create, &pid);
         if (r < 0)

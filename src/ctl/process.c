@@ -7,6 +7,7 @@
 #include "ctl/i18n.h"
 #include "ctl/report.h"
 #include "ctl/suggest.h"
+#include "util/text.h"
 
 static bool error_is_gone(const sd_bus_error *error) {
         return sd_bus_error_has_name(error, MONOSHIM_ERROR("NotFound"));
@@ -36,10 +37,14 @@ int process_kill(Client *c, const ContainerRef *ref, int signal, bool all, bool 
 }
 
 int process_delete(Client *c, const ContainerRef *ref, bool gone_is_fine) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(freep) char *doing = strdup_printf(_("Deleting %s/%s"), ref->ns, ref->id);
         int r;
 
-        r = client_call(c, ref->path, MONOSHIM_PROCESS, "Delete", CLIENT_FOREVER, &error, NULL, NULL);
+        r = client_new_call(c, ref->path, MONOSHIM_PROCESS, "Delete", &m);
+        if (r >= 0)
+                r = client_call_patiently(c, m, doing, &error, NULL);
         if (r < 0 && gone_is_fine && error_is_gone(&error))
                 return -ENOENT;
         if (r < 0)

@@ -6,6 +6,7 @@
 
 #include "ctl/format.h"
 #include "ctl/i18n.h"
+#include "ctl/progress.h"
 
 #include <stdio.h>
 
@@ -22,6 +23,7 @@ static void report_text(const char *text, const char *why, const char *hint) {
                 return;
         }
         format_make_line(line);
+        progress_erase();
         fprintf(stderr, "%s\n", line);
 }
 

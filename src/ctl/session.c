@@ -276,7 +276,16 @@ static bool session_is_created(Session *s) {
 }
 
 static int session_call_start(Session *s, sd_bus_error *error) {
-        return client_call(s->client, s->process->path, MONOSHIM_PROCESS, "Start", CLIENT_FOREVER, error, NULL, NULL);
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        /* With a waiter there is a loop. */
+        if (s->waiter || !s->doing)
+                return client_call(s->client, s->process->path, MONOSHIM_PROCESS, "Start", CLIENT_FOREVER, error,
+                                   NULL, NULL);
+
+        r = client_new_call(s->client, s->process->path, MONOSHIM_PROCESS, "Start", &m);
+        return r < 0 ? r : client_call_patiently(s->client, m, s->doing, error, NULL);
 }
 
 static int session_reconnect(Session *s) {

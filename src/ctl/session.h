@@ -20,6 +20,7 @@ typedef struct Session {
         bool terminal;    /* it has one, which we take */
         bool interactive; /* what is typed goes there */
         DetachKeys keys;
+        const char *doing; /* what the start of a detached one is to be called while it takes long; may be NULL */
 
         /* what becomes of it */
         bool started;  /* read by whoever has something to print then */

@@ -11,6 +11,7 @@
 
 #include "ctl/i18n.h"
 #include "ctl/json-file.h"
+#include "ctl/progress.h"
 #include "ctl/report.h"
 #include "ctl/signal-name.h"
 #include "ctl/suggest.h"
@@ -50,6 +51,7 @@ struct Stop {
         const StopOptions *options;
         Waiter *waiter;
         StopItem *queue;        /* chains to begin, or to take up again */
+        sd_event_source *tick;  /* for a terminal: how long there is to wait */
         sd_event_source *again; /* to go on with the queue: at the beginning, and after the connection was lost */
         unsigned n_chains;      /* calls that are to be answered */
         bool failed;
@@ -332,6 +334,46 @@ static void stop_on_ended(WaitItem *wait, void *userdata) {
         item->timer = sd_event_source_unref(item->timer);
 }
 
+/* Of those that have been asked to end: the seconds until the first is killed; 0 when none will be. */
+static uint64_t stop_count_down(const Stop *s) {
+        uint64_t least = USEC_INFINITY, now = 0, usec;
+
+        (void) sd_event_now(waiter_get_event(s->waiter), CLOCK_MONOTONIC, &now);
+        for (size_t i = 0; i < s->n_items; i++)
+                if (s->items[i].timer && sd_event_source_get_time(s->items[i].timer, &usec) >= 0 && usec < least)
+                        least = usec;
+        return least == USEC_INFINITY || least <= now ? 0 : (least - now + USEC_PER_SEC - 1) / USEC_PER_SEC;
+}
+
+static void stop_show(const Stop *s) {
+        const unsigned long long seconds = stop_count_down(s);
+        const WaitItem *last = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < s->n_items; i++)
+                if (s->items[i].wait->pending) {
+                        last = s->items[i].wait;
+                        n++;
+                }
+        if (n == 1 && seconds > 0)
+                progress_show(_("Waiting for %s/%s to end; it will be killed in %llus"), last->ref->ns, last->ref->id,
+                              seconds);
+        else if (n == 1)
+                progress_show(_("Waiting for %s/%s to end"), last->ref->ns, last->ref->id);
+        else if (n > 0 && seconds > 0)
+                progress_show(_("Waiting for %zu of %zu containers to end; killing begins in %llus"), n, s->n_items,
+                              seconds);
+        else if (n > 0)
+                progress_show(_("Waiting for %zu of %zu containers to end"), n, s->n_items);
+}
+
+static int stop_on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+        stop_show(userdata);
+        (void) sd_event_source_set_time_relative(source, PROGRESS_INTERVAL_USEC);
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+}
+
 static Stop *stop_free(Stop *s) {
         if (!s)
                 return NULL;
@@ -340,6 +382,7 @@ static Stop *stop_free(Stop *s) {
                 sd_bus_slot_unref(s->items[i].slot);
                 sd_event_source_unref(s->items[i].timer);
         }
+        sd_event_source_unref(s->tick);
         sd_event_source_unref(s->again);
         waiter_free(s->waiter);
         return mfree(s);
@@ -378,6 +421,9 @@ int stop_containers(Client *c, const ContainerRefs *refs, const StopOptions *o) 
         r = sd_event_add_defer(waiter_get_event(s->waiter), &s->again, stop_on_again, s);
         if (r < 0)
                 return report_errno(r, _("Cannot stop containers"));
+        if (progress_is_wanted())
+                (void) sd_event_add_time_relative(waiter_get_event(s->waiter), &s->tick, CLOCK_MONOTONIC,
+                                                  PROGRESS_INTERVAL_USEC, 1, stop_on_tick, s);
 
         s->n_items = refs->n_items;
         for (size_t i = 0; i < s->n_items; i++) {
@@ -388,6 +434,7 @@ int stop_containers(Client *c, const ContainerRefs *refs, const StopOptions *o) 
         }
 
         r = waiter_run(s->waiter, USEC_INFINITY);
+        progress_erase();
         if (r < 0)
                 return r;
         stop_report(s);

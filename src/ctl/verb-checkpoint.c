@@ -9,6 +9,7 @@
 #include "ctl/verb.h"
 #include "ctl/verb-arguments.h"
 #include "util/strv.h"
+#include "util/text.h"
 
 static const char usage[] = N_("Usage: monoshim checkpoint [OPTION...] ID DIR\n"
                                "\n"
@@ -106,7 +107,7 @@ static int append_options(sd_bus_message *m, const CheckpointOptions *o) {
 static int checkpoint(Client *c, const ContainerRef *ref, const char *directory, const CheckpointOptions *o) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        _cleanup_(freep) char *path = NULL;
+        _cleanup_(freep) char *path = NULL, *doing = strdup_printf(_("Making an image of %s/%s"), ref->ns, ref->id);
         int r;
 
         r = create_absolute_path(directory, &path);
@@ -117,7 +118,7 @@ static int checkpoint(Client *c, const ContainerRef *ref, const char *directory,
         if (r >= 0)
                 r = append_options(m, o);
         if (r >= 0)
-                r = sd_bus_call(c->bus, m, CLIENT_FOREVER, &error, NULL);
+                r = client_call_patiently(c, m, doing, &error, NULL);
         if (r < 0) {
                 suggest_report(c, ref, r, &error, _("Cannot make an image of %s/%s"), ref->ns, ref->id);
                 return VERB_FAILED;

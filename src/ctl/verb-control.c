@@ -170,9 +170,16 @@ int verb_kill(int argc, char *argv[], Settings *s) {
         return failed ? VERB_FAILED : 0;
 }
 
+static int wait_for_end(Client *c, const ContainerRef *ref) {
+        _cleanup_(waiter_freep) Waiter *w = NULL;
+        int r;
+
+        r = waiter_new(c, ref, 1, NULL, NULL, &w);
+        return r < 0 ? r : waiter_run(w, USEC_INFINITY);
+}
+
 /* Killing what has ended already is no failure, and then there is nothing to wait for but what Wait knows anyway. */
 static int delete_forcibly(Client *c, const ContainerRef *ref) {
-        _cleanup_(waiter_freep) Waiter *w = NULL;
         int r;
 
         r = process_kill(c, ref, SIGKILL, false, true);
@@ -180,10 +187,7 @@ static int delete_forcibly(Client *c, const ContainerRef *ref) {
                 return r;
         if (r > 0) {
                 process_resume_if_paused(c, ref);
-                r = waiter_new(c, ref, 1, NULL, NULL, &w);
-                if (r < 0)
-                        return r;
-                r = waiter_run(w, USEC_INFINITY);
+                r = wait_for_end(c, ref);
                 if (r < 0)
                         return r;
         }

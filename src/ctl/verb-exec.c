@@ -215,7 +215,7 @@ static int exec_create(Exec *e, const char *process) {
         if (r == -EOPNOTSUPP)
                 return report_errno(r, _("Cannot pass our own standard streams over this connection"));
         if (r >= 0)
-                r = client_call_patiently(e->client, m, &error, &reply);
+                r = client_call_patiently(e->client, m, NULL, &error, &reply);
         if (r < 0)
                 return suggest_report(e->client, e->container, r, &error, _("Cannot run anything in %s/%s"),
                                       e->container->ns, e->container->id);

@@ -3,12 +3,13 @@
 
 import json
 import os
+import re
 import time
 
 import pytest
 
 import monoshim_testing as t
-from test_client import end, make_shell, shell  # noqa: F401 (fixtures)
+from test_client import Terminal, end, fake_shell, make_shell, shell  # noqa: F401 (fixtures)
 
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 CONTAINERD_STOP_SIGNAL = "io.containerd.image.config.stop-signal"
@@ -159,3 +160,50 @@ def test_stop_goes_on_when_the_daemon_is_killed_meanwhile(daemon, shell, client,
     end(p).ok()
     client = daemon.connect()
     assert [c.on(client).wait()[0] for c in made] == [137] * 4 + [14]
+
+
+def shown_on(terminal):
+    """What the line has said, one text for each time that it was written, and whether it has gone in the end."""
+    assert terminal.text.startswith("\r") and terminal.text.endswith("\r\033[K"), terminal.text
+    return terminal.text.replace("\033[K", "").split("\r")[1:-1]
+
+
+def test_a_terminal_shows_how_long_there_is_to_wait(run, shell):
+    run("web", TERM=None)
+    with Terminal(shell, "stop", "--timeout=3", "web", env={"TERM": "xterm"}, columns=60) as terminal:
+        assert terminal.wait() == 0
+    texts = shown_on(terminal)
+    assert re.fullmatch("Waiting for default/web to end; it will be killed in [123]s", texts[0]), texts
+    assert all(len(x) < 60 for x in texts)
+
+    run("a", TERM=None)
+    run("b", TERM=None)
+    with Terminal(shell, "stop", "--timeout=2", "a", "b", env={"TERM": "xterm"}) as terminal:
+        assert terminal.wait() == 0
+    assert re.fullmatch("Waiting for 2 of 2 containers to end; killing begins in [12]s", shown_on(terminal)[0])
+
+
+def test_what_takes_long_is_shown_and_goes_away(fake, fake_shell, bundle, directory):
+    for verb in ("checkpoint", "delete"):
+        fake_shell("run", "-d", "-b", bundle("sleep", "inf"), "web").ok(None)
+        fake.control.set("web", verb, "sleep 1.3")
+        if verb == "checkpoint":
+            arguments, text = ["checkpoint", "web", directory + "/image"], "Making an image of default/web: "
+        else:
+            arguments, text = ["delete", "-f", "web"], "Deleting default/web: "
+        with Terminal(fake_shell, *arguments, env={"TERM": "xterm"}) as terminal:
+            assert terminal.wait() == 0, terminal.text
+        assert re.fullmatch(re.escape(text) + r"\ds", shown_on(terminal)[0])
+        fake.control.clear("web", verb)
+        fake_shell("delete", "-f", "web").ok()
+
+    # A complaint comes when the line has gone; and where there is no terminal, or one that cannot take a line back, there is none.
+    fake_shell("run", "-d", "-b", bundle("sleep", "inf"), "web").ok(None)
+    fake.control.set("web", "checkpoint", "sleep 1.3", "exit 1")
+    with Terminal(fake_shell, "checkpoint", "web", directory + "/image", env={"TERM": "xterm"}) as terminal:
+        assert terminal.wait() == 1
+    assert re.search(r"web: \ds\x1b\[K\r\x1b\[Kmonoshim: Cannot make an image of default/web: ", terminal.text), terminal.text
+    with Terminal(fake_shell, "checkpoint", "web", directory + "/image", env={"TERM": "dumb"}) as terminal:
+        assert terminal.wait() == 1
+    assert terminal.text.startswith("monoshim: Cannot make an image")
+    fake_shell("checkpoint", "web", directory + "/image", env={"TERM": "xterm"}).failed(1, "Cannot make an image")
