@@ -19,10 +19,12 @@ PATIENCE = 600  # seconds for one call, on a machine that is full
 
 class Crowd:
     """A monoshimd with many containers that run and do nothing. runtime: "runc", or "fake" for the one of the tests, whose
-    containers are bare processes, so that there may be ten thousand. keeps: a service manager keeps its descriptors."""
+    containers are bare processes, so that there may be ten thousand. keeps: a service manager keeps its descriptors. fifos:
+    stdin, stdout and stderr of each are FIFOs, instead of /dev/null."""
 
-    def __init__(self, context, runtime="runc", keeps=False):
+    def __init__(self, context, runtime="runc", keeps=False, fifos=False):
         self.context = context
+        self.fifos = fifos
         self.count = 0
         self.whole = True  # all of them run: nothing has failed half way
         self.pids = {}  # id -> pid of init
@@ -70,15 +72,18 @@ class Crowd:
             return
         self.whole = False
         client = self.connect()
-        create = lambda id: client.begin_create(id, self.context.bundle(*self.program.split()))  # noqa: E731
         paths = {}
-        for id, (path, pid) in self._all(create, wanted):
+        for id, (path, pid) in self._all(lambda id: self._begin_create(client, id), wanted):
             paths[id], self.pids[id] = path, pid
         for _ in self._all(lambda id: client.begin(paths[id], t.PROCESS, "Start"), wanted):
             pass
         self.count = count
         self.whole = True
         self.settle()
+
+    def _begin_create(self, client, id):
+        streams = {s: self.context.fifo() for s in ("Stdin", "Stdout", "Stderr")} if self.fifos else {}
+        return client.begin_create(id, self.context.bundle(*self.program.split()), **streams)
 
     def shrink(self, count):
         """Ends the newest, until 'count' are left."""

@@ -19,8 +19,10 @@ def run(context):
         if name not in ("runc", "monoshim"):
             real[name] = follow(crowd.shared_peer(context, name), tuple(n for n in steps if n <= 100))
     fake = follow(crowd.shared(context, "fake"), many)
-    small = [follow_small(context, context.choose((10, 500), (10, 200), (2, 5))) for _ in range(context.choose(10, 2, 1))]
-    return list(results(context, empty, real, fake, small))
+    few = context.choose((10, 500), (10, 200), (2, 5))
+    small = [follow_new(context, few) for _ in range(context.choose(10, 2, 1))]
+    fifos = [follow_new(context, few, fifos=True) for _ in range(context.choose(5, 1, 1))]
+    return list(results(context, empty, real, fake, small, fifos))
 
 
 def empty_daemon(context):
@@ -32,8 +34,8 @@ def empty_daemon(context):
         c.close()
 
 
-def follow_small(context, steps):
-    c = crowd.Crowd(context, "fake")
+def follow_new(context, steps, **kw):
+    c = crowd.Crowd(context, "fake", keeps=True, **kw)
     try:
         return follow(c, steps)
     finally:
@@ -56,7 +58,7 @@ def slope(figures, get, first, last):
     return (get(figures[last]) - get(figures[first])) / (last - first)
 
 
-def results(context, empty, real, fake, small):
+def results(context, empty, real, fake, small, fifos):
     def result(id, title, unit, values, **kw):
         kw.setdefault("baseline", "monoshim")
         return measure.result("memory", id, title, unit, values, **kw)
@@ -89,6 +91,8 @@ def results(context, empty, real, fake, small):
     yield result("memory-fake", "PSS for each running container of the tests' runtime", "KiB",
                  {"monoshim": [slope(s, pss, *sorted(s)) for s in small]},
                  parameters={"containers": sorted(small[0])[-1]}, note=HOW + "Each figure is of another daemon.")
+    yield result("memory-fifos", "the same, each with three FIFOs", "KiB",
+                 {"monoshim": [slope(s, pss, *sorted(s)) for s in fifos]}, parameters={"containers": sorted(fifos[0])[-1]})
     yield result("memory-many", "PSS for each running container of the tests' runtime", "KiB",
                  {"monoshim": [slope(fake, pss, middle, last)]}, parameters={"containers": last},
                  note=HOW + "From %d to %d; from %d to %d it is %.2f KiB." % (middle, last, first, middle,

@@ -13,14 +13,14 @@ import proc
 def run(context):
     counts = context.choose((1000, 100, 0), (100, 0), (3, 0))
     many = context.choose(10000, 1000, 10)
-    times, cpu, kept = {}, {}, {}
+    times, cpu, memory, kept = {}, {}, {}, {}
     real = crowd.shared(context)
     real.grow(counts[0])
     for n in counts:
         real.shrink(n)
         key = "%d" % n
         found = repeat(context, real)
-        times[key], cpu[key] = found["ms"], found["cpu"]
+        times[key], cpu[key], memory[key] = found["ms"], found["cpu"], found["pss"]
         if n == counts[0]:
             real.daemon.manager.forget()
             real.daemon.manager.keeps = False
@@ -29,7 +29,7 @@ def run(context):
     fake = crowd.shared(context, "fake")
     fake.grow(many)
     found = repeat(context, fake)
-    times["%d" % many], cpu["%d" % many] = found["ms"], found["cpu"]
+    times["%d" % many], cpu["%d" % many], memory["%d" % many] = found["ms"], found["cpu"], found["pss"]
 
     order = sorted(times, key=int)
     note = ("From the start of the new process to the end of its answer to ListContainers; the caller waits at the socket, "
@@ -43,6 +43,11 @@ def run(context):
                        {n: times[n] for n in order}, baseline=None, note=growth),
         measure.result("restart", "restart-cpu", "Processor time of the new process until its answer, by containers", "ms",
                        {n: cpu[n] for n in order}, baseline=None, note=growth),
+        measure.result("restart", "restart-memory", "PSS of the new process, by containers", "KiB",
+                       {n: memory[n] for n in order}, baseline=None,
+                       note="Of containers that are not its children, and that it watches by descriptors. For each of them: "
+                            + ", ".join("%.2f KiB with %s" % ((statistics.median(memory[n]) - statistics.median(memory["0"]))
+                                                             / int(n), n) for n in order if n != "0") + "."),
     ]
 
 
@@ -52,7 +57,7 @@ def without_daemon(context):
 
 
 def repeat(context, c):
-    """{"ms": ..., "cpu": ...}: milliseconds until the answer, and of processor time until then."""
+    """{"ms": ..., "cpu": ..., "pss": ...}: milliseconds until the answer, those of processor time until then, and KiB."""
     found = measure.interleave({"restart": lambda: restart(c)}, context.repetitions, context.warmup)["restart"]
     context.say("%d containers: %s" % (c.count, {k: round(statistics.median(v), 2) for k, v in found.items()}))
     return found
@@ -73,4 +78,4 @@ def restart(c):
     assert len(rows) == c.count and len(answer) > 50 * c.count, "%d containers have come back of %d" % (len(rows), c.count)
     assert all(status == "running" for status, _, _ in rows.values())
     d.disconnect()
-    return {"ms": seconds * 1000, "cpu": cpu * 1000}
+    return {"ms": seconds * 1000, "cpu": cpu * 1000, "pss": proc.memory([d.pid]).pss}
