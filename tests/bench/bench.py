@@ -9,9 +9,11 @@ Environment: MONOSHIMD, MONOSHIM, FAKE_RUNTIME and BENCH_LOAD, absolute paths of
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -126,5 +128,29 @@ def main(argv):
     return 1 if failed else 0
 
 
+def guarded(function):
+    """Calls it in a child process, and returns its exit status. Shims outlive whoever has started them: when the child is
+    asked to end it ends them first, and if it dies all that it has left come to us, and are killed."""
+    t.prctl(t.PR_SET_CHILD_SUBREAPER, 1)
+    child = os.fork()
+    if child == 0:
+        t.prctl(t.PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        sys.exit(function())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to both
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    pid = status = None
+    while pid != child:
+        pid, status = os.wait()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            for left in t.descendants(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
+            os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -17,7 +17,7 @@ def run(context):
     # One process for each container, or several: what a container costs depends little on how many there are.
     for name in context.peers:
         if name not in ("runc", "monoshim"):
-            real[name] = follow(crowd.shared_peer(context, name), tuple(n for n in steps if n <= 100))
+            real[name] = follow(crowd.shared_peer(context, name), context.choose((10, 100), (10, 30), (1, 3)))
     fake = follow(crowd.shared(context, "fake"), many)
     few = context.choose((10, 500), (10, 200), (2, 5))
     small = [follow_new(context, few) for _ in range(context.choose(10, 2, 1))]

@@ -15,7 +15,7 @@ LINE = b"0123456789abcdef" * 63 + b"0123456789abcde\n"
 
 
 def run(context):
-    much, little = context.choose((1024, 128), (128, 32), (16, 16))
+    much, little = context.choose((1024, 128), (128, 16), (16, 16))
     with context.opened() as peers:
         return [*compare(context, "", "to a reader", much, little, readers(context, peers)),
                 *compare(context, "-file", "to a file", much // 2, little, files(context, peers)),
