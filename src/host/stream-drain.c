@@ -4,10 +4,15 @@
 
 #include "host/stream.h"
 
+#include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/utsname.h>
 
 #define DRAIN_INTERVAL_MIN (10 * USEC_PER_MSEC)
 #define DRAIN_INTERVAL_MAX (5 * USEC_PER_SEC)
+
+/* Who is told of each reader looks no more when looks have become so rare. */
+#define DRAIN_INTERVAL_TOLD USEC_PER_SEC
 
 typedef struct DrainStream {
         Stream *stream;
@@ -21,12 +26,13 @@ struct StreamDrain {
         void *userdata;
         sd_event_source *timer;
         uint64_t interval_usec;
+        bool is_told; /* by inotify, of whatever is read of any of the streams */
         size_t n_streams;
         DrainStream streams[];
 };
 
-/* Closes what has been read to its end. 1: there is something left and it has become less, 0: it has not, -ENODATA: there
- * is nothing left. */
+/* Closes what has been read to its end. 1: there is something left and it has become less, 0: it has not, -ENODATA:
+ * there is nothing left. */
 static int drain_look(StreamDrain *d) {
         bool left = false, progress = false, closed = false;
 
@@ -72,6 +78,9 @@ static void drain_go_on(StreamDrain *d, bool progress) {
         else
                 d->interval_usec = DRAIN_INTERVAL_MAX;
 
+        /* Output that nobody fetches may stand there for days, of very many processes. */
+        if (d->is_told && d->interval_usec >= DRAIN_INTERVAL_TOLD)
+                return;
         if (drain_arm(d) >= 0)
                 return;
         for (size_t i = 0; i < d->n_streams; i++)
@@ -98,6 +107,30 @@ static int drain_on_read(sd_event_source *source, const struct inotify_event *ev
         if (drain_look(d) == -ENODATA)
                 d->drained(d->userdata);
         return 0;
+}
+
+/* Is inotify told also of those who read with splice(), or by way of io_uring? Not by kernels before 6.6; this asks
+ * for the first one with long support that does. */
+static bool kernel_tells_of_every_reader(void) {
+        unsigned major = 0, minor = 0;
+        struct utsname name;
+
+        return uname(&name) >= 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+               (major > 6 || (major == 6 && minor >= 12));
+}
+
+/* With inotify a reader gets its end-of-file at once. Without (there are only so many watches), the timer does it. */
+static bool drain_watch(StreamDrain *d, sd_event *event) {
+        bool is_told = kernel_tells_of_every_reader();
+
+        for (size_t i = 0; i < d->n_streams; i++) {
+                DrainStream *s = &d->streams[i];
+
+                if (s->unread > 0 &&
+                    sd_event_add_inotify_fd(event, &s->read, s->stream->hold, IN_ACCESS, drain_on_read, d) < 0)
+                        is_told = false;
+        }
+        return is_told;
 }
 
 StreamDrain *stream_drain_free(StreamDrain *d) {
@@ -137,13 +170,7 @@ int stream_drain_new(StreamDrain **ret, sd_event *event, Stream *streams, size_t
         if (r < 0)
                 return r;
 
-        /* With inotify a reader gets its end-of-file at once. Without (there are only so many watches, and splice() is not
-         * always told), the timer does it. */
-        for (size_t i = 0; i < n_streams; i++)
-                if (d->streams[i].unread > 0)
-                        (void) sd_event_add_inotify_fd(event, &d->streams[i].read, streams[i].hold, IN_ACCESS,
-                                                       drain_on_read, d);
-
+        d->is_told = drain_watch(d, event);
         *ret = TAKE_PTR(d);
         return 0;
 }
