@@ -49,6 +49,7 @@ typedef struct Logs {
         LogJournal journal;
         LogFile files[2];
         size_t n_files;
+        sd_event_source *watches[2]; /* of the files; floating, they would keep the loop */
         Waiter *waiter;
         bool failed; /* which has been reported */
 } Logs;
@@ -56,8 +57,10 @@ typedef struct Logs {
 static void logs_done(Logs *l) {
         for (int i = 0; i < 2; i++)
                 free(l->streams[i]);
-        for (size_t i = 0; i < l->n_files; i++)
+        for (size_t i = 0; i < l->n_files; i++) {
+                sd_event_source_unref(l->watches[i]);
                 log_file_done(l->files + i);
+        }
         log_journal_done(&l->journal);
         waiter_free(l->waiter);
 }
@@ -179,7 +182,7 @@ static int logs_watch(Logs *l, sd_event *event) {
                 r = fd < 0 ? fd : sd_event_add_io(event, NULL, fd, EPOLLIN, logs_on_journal, l);
         }
         for (size_t i = 0; i < l->n_files && r >= 0; i++)
-                r = sd_event_add_inotify(event, NULL, l->files[i].path, IN_MODIFY, logs_on_file, l);
+                r = sd_event_add_inotify(event, l->watches + i, l->files[i].path, IN_MODIFY, logs_on_file, l);
         return r < 0 ? report_errno(r, _("Cannot wait for more of %s/%s"), l->ref->ns, l->ref->id) : 0;
 }
 
