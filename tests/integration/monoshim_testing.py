@@ -1487,14 +1487,15 @@ class Binary:
         self.replace()
 
     def replace(self, text=None):
-        """By another copy, or by a script."""
+        """By another copy, or by a script. A process of its own writes it: what another thread of ours starts at this moment
+        would hold it open for writing a little longer, and nobody could execute it."""
         new = self.path + ".new"
-        if text is None:
-            shutil.copy(MONOSHIMD, new)
-        else:
-            with open(new, "w") as f:
+        source = MONOSHIMD
+        if text is not None:
+            source = self.path + ".text"
+            with open(source, "w") as f:
                 f.write(text)
-        os.chmod(new, 0o755)
+        run("install", "-m", "755", source, new)
         os.rename(new, self.path)
 
 
