@@ -5,6 +5,8 @@
 
 #include "world.h"
 
+#include "util/instrument.h"
+
 /* --- vocabulary ------------------------------------------------------------------------------------------------- */
 
 static char *read_whole(int fd) {
@@ -491,7 +493,36 @@ static void test_a_relative_entry_of_the_path_is_never_used(void **state) {
         assert_int_equal(chdir(before), 0);
 }
 
+/* What the kernel has allocated for descriptors says how many it has copied. */
+static void test_however_many_descriptors_we_have_few_are_copied(void **state) {
+        char *const argv[] = { (char *) "cat", (char *) "/proc/self/status", NULL };
+        _cleanup_(freep) char *output = NULL;
+        int fds[900];
+        char *size;
+
+        if (HAVE_SANITIZER || is_under_valgrind()) {
+                print_message("children are made in the other way here\n");
+                skip();
+        }
+
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                assert_true((fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+        output = when_run((SpawnParameters) {
+                .program = "/bin/cat", .argv = argv, .stdio = { -EBADF, -EBADF, -EBADF } });
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                (void) close(fds[i]);
+
+        size = strstr(output, "FDSize:");
+        assert_non_null(size);
+        assert_in_range(strtol(size + strlen("FDSize:"), NULL, 10), 1, 256);
+}
+
+static int begin_reserved(void **state) {
+        return spawn_reserve() < 0 ? -1 : world_begin(state);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, world_begin, world_end)
+#define RESERVED(f) { #f ", with descriptors reserved", f, begin_reserved, world_end, NULL }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
@@ -513,6 +544,20 @@ int main(void) {
                 CASE(test_an_absolute_path_is_taken_as_it_is),
                 CASE(test_a_plain_name_is_looked_up_in_the_path),
                 CASE(test_a_relative_entry_of_the_path_is_never_used),
+                /* From here on with another way of making children. */
+                RESERVED(test_it_runs_in_the_directory_named),
+                RESERVED(test_it_leads_a_process_group_of_its_own),
+                RESERVED(test_no_signal_is_blocked_ignored_or_handled),
+                RESERVED(test_our_own_signal_mask_is_as_it_was),
+                RESERVED(test_it_dies_with_us),
+                RESERVED(test_it_outlives_us_if_it_is_to),
+                RESERVED(test_it_gets_the_descriptors_named_and_no_other),
+                RESERVED(test_a_further_descriptor_may_be_dev_null),
+                RESERVED(test_descriptors_whose_numbers_overlap_go_where_they_should),
+                RESERVED(test_our_own_standard_streams_may_be_closed),
+                RESERVED(test_dev_null_can_be_read_and_written),
+                RESERVED(test_a_failed_start_tells_the_reason_and_leaves_no_child),
+                RESERVED(test_however_many_descriptors_we_have_few_are_copied),
         };
 
         return cmocka_run_group_tests_name("spawn", tests, NULL, NULL);

@@ -48,6 +48,9 @@ int daemon_init(Daemon *d, const Options *options) {
         };
         config_init(&d->config);
 
+        r = spawn_reserve();
+        if (r < 0)
+                return log_error_errno(r, "Failed to reserve descriptors for children: %m");
         r = sd_event_new(&d->event);
         if (r < 0)
                 return log_error_errno(r, "Failed to make an event loop: %m");

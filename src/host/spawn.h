@@ -28,6 +28,10 @@ typedef struct SpawnParameters {
  * stay the caller's. Returns 0 and the pid, or -errno, also when execve() fails. */
 int spawn(const SpawnParameters *p, pid_t *ret);
 
+/* Reserves eight low descriptors, so that spawn() takes no longer however many others there are. To be called early,
+ * when low ones are free; without it all works, too. -errno. */
+int spawn_reserve(void);
+
 /* The RLIMIT_NOFILE that programs get from now on; ours is not changed. */
 struct rlimit;
 void spawn_set_nofile(const struct rlimit *limit);
