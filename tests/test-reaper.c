@@ -330,6 +330,47 @@ static void test_a_storm_of_watched_exits_lets_requests_in_between(void **state)
         sd_event_source_unref(source);
 }
 
+/* With so many children they are not all looked at for each signal; and one signal may stand for several of them. */
+static void test_among_hundreds_no_exit_is_overlooked(void **state) {
+        enum { N = 300, N_AT_ONCE = 40 };
+        World *world = *state;
+        Watcher ended = {}, living = {};
+        pid_t pids[N];
+
+        world_run_what_is_due(world);
+        for (unsigned i = 0; i < N; i++) {
+                pids[i] = fork_child();
+                if (pids[i] == 0)
+                        for (;;)
+                                (void) pause();
+                assert_int_equal(reaper_watch(world->reaper, pids[i], watcher_on_exit, &living), 0);
+        }
+
+        /* One by one, then all at once, while we are not looking: strangers, too. */
+        for (unsigned i = 0; i < 3; i++) {
+                ended = (Watcher) {};
+                assert_int_equal(reaper_watch(world->reaper, given_child(7), watcher_on_exit, &ended), 0);
+                world_run_until_set(world, &ended.called);
+                assert_int_equal(WEXITSTATUS(ended.wait_status), 7);
+        }
+        ended = (Watcher) {};
+        for (unsigned i = 0; i < N_AT_ONCE; i++) {
+                pid_t pid = given_child(0), stranger = given_child(0);
+
+                assert_int_equal(reaper_watch(world->reaper, pid, watcher_on_exit, &ended), 0);
+                when_it_has_exited(pid);
+                when_it_has_exited(stranger);
+        }
+        assert_int_equal(living.n_calls, 0);
+
+        for (unsigned i = 0; i < N; i++)
+                assert_int_equal(kill(pids[i], SIGKILL), 0);
+        world_run_until_no_children(world);
+        assert_int_equal(ended.n_calls, N_AT_ONCE);
+        assert_int_equal(living.n_calls, N);
+        assert_int_equal(reaper_n_watched(world->reaper), 0);
+}
+
 /* --- exits that nobody has asked for yet ------------------------------------------------------------------------ */
 
 static pid_t when_a_stranger_has_been_reaped(World *world, int exit_code) {
@@ -500,6 +541,7 @@ int main(void) {
                 CASE(test_an_inherited_ignored_sigchld_loses_no_status),
                 CASE(test_a_storm_of_exits_does_not_starve_the_loop),
                 CASE(test_a_storm_of_watched_exits_lets_requests_in_between),
+                CASE(test_among_hundreds_no_exit_is_overlooked),
                 CASE(test_nothing_is_kept_when_nobody_holds),
                 CASE(test_an_exit_during_a_hold_can_be_claimed_once),
                 CASE(test_an_exit_from_before_the_time_asked_for_is_another_process),

@@ -21,6 +21,13 @@
 #define REAP_BATCH 512
 #define REAP_WATCHED_BATCH 16
 
+/* To find one that has ended the kernel walks along all children: 15 microseconds for a thousand, more than its share
+ * for more, and once again in vain. With so many, the one that the signal names is asked for by its pid, which costs
+ * the same however many there are; and who has ended at the same moment, for whom there is no other signal, is found
+ * a little later. */
+#define MANY_CHILDREN 256
+#define LOOK_FOR_OTHERS_USEC (5 * USEC_PER_MSEC)
+
 #define KEPT_DEFAULT 16384 /* before reaper_set_max_kept() */
 
 typedef struct Watch {
@@ -48,7 +55,8 @@ struct Reaper {
         unsigned max_kept;
         bool reaping;
         bool had_children;
-        bool more_due; /* 'more' is enabled */
+        bool more_due;     /* 'more' is enabled, and its time has come */
+        unsigned n_by_pid; /* reaped since all were looked for, one for each signal */
 };
 
 static void reaper_drop_watch(Reaper *reaper, Watch *w) {
@@ -137,35 +145,63 @@ static int wait_status_from_siginfo(const siginfo_t *si) {
         }
 }
 
+/* 1: a child is reaped, and *watched says whether anybody was watching; 0: there is none that has ended. */
+static int reaper_wait(Reaper *reaper, idtype_t type, pid_t pid, bool *watched) {
+        siginfo_t si = {};
+
+        while (waitid(type, (id_t) pid, &si, WEXITED | WNOHANG) < 0) {
+                if (errno == EINTR)
+                        continue;
+                if (errno != ECHILD)
+                        (void) log_error_errno(errno, "Failed to wait for children, ignoring: %m");
+                return 0;
+        }
+        if (si.si_pid == 0)
+                return 0;
+
+        *watched = reaper_dispatch(reaper, si.si_pid, wait_status_from_siginfo(&si), clock_get_realtime());
+        return 1;
+}
+
+static void reaper_look_soon(Reaper *reaper, uint64_t usec) {
+        if ((usec == 0 ? sd_event_source_set_time(reaper->more, 1)
+                       : sd_event_source_set_time_relative(reaper->more, usec)) >= 0)
+                (void) sd_event_source_set_enabled(reaper->more, SD_EVENT_ONESHOT);
+        reaper->more_due = usec == 0;
+}
+
 static void reaper_reap(Reaper *reaper) {
         unsigned n_watched = 0;
+        bool watched;
 
         assert(!reaper->reaping);
         reaper->reaping = true;
         reaper->more_due = false;
+        reaper->n_by_pid = 0;
+        (void) sd_event_source_set_enabled(reaper->more, SD_EVENT_OFF);
 
-        for (unsigned n = 0;; n++) {
-                siginfo_t si = {};
-
-                if (n >= REAP_BATCH || n_watched >= REAP_WATCHED_BATCH) {
-                        reaper->more_due = sd_event_source_set_enabled(reaper->more, SD_EVENT_ONESHOT) >= 0;
+        for (unsigned n = 0; reaper_wait(reaper, P_ALL, 0, &watched) > 0; n++) {
+                n_watched += watched;
+                if (n + 1 >= REAP_BATCH || n_watched >= REAP_WATCHED_BATCH) {
+                        reaper_look_soon(reaper, 0);
                         break;
                 }
-
-                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG) < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        if (errno != ECHILD)
-                                (void) log_error_errno(errno, "Failed to wait for children, ignoring: %m");
-                        break;
-                }
-                if (si.si_pid == 0)
-                        break;
-
-                n_watched += reaper_dispatch(reaper, si.si_pid, wait_status_from_siginfo(&si), clock_get_realtime());
         }
 
         reaper->reaping = false;
+}
+
+static void reaper_reap_one(Reaper *reaper, pid_t pid) {
+        bool watched;
+
+        reaper->reaping = true;
+        (void) reaper_wait(reaper, P_PID, pid, &watched);
+        reaper->reaping = false;
+
+        if (reaper->n_by_pid++ == 0)
+                reaper_look_soon(reaper, LOOK_FOR_OTHERS_USEC);
+        else if (reaper->n_by_pid >= REAP_WATCHED_BATCH)
+                reaper_look_soon(reaper, 0);
 }
 
 static int reaper_on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
@@ -173,8 +209,13 @@ static int reaper_on_signal(sd_event_source *source, const struct signalfd_sigin
 
         /* In a storm signals come as fast as we reap, and before everybody else: the others' turn comes all the same.
          */
-        if (!reaper->more_due)
+        if (reaper->more_due)
+                return 0;
+
+        if (HASH_COUNT(reaper->watches) < MANY_CHILDREN || si->ssi_pid == 0)
                 reaper_reap(reaper);
+        else
+                reaper_reap_one(reaper, (pid_t) si->ssi_pid);
         return 0;
 }
 
@@ -203,10 +244,10 @@ static int reaper_add_sources(Reaper *reaper, sd_event *event, int64_t priority)
 
         (void) sd_event_source_set_description(reaper->signal, "reaper");
 
-        /* A timer whose time has always come, and not a defer source: that one counts as waiting since it was
-         * made, and would be served before all others of its priority every time. It is on from the start, as
-         * children may have exited before the signal was blocked; they are not reaped right here, so that the
-         * caller, who may have them from an earlier image of itself, can watch them first. */
+        /* A timer whose time has come, and not a defer source: that one counts as waiting since it was made, and
+         * would be served before all others of its priority every time. It is on from the start, as children may have
+         * exited before the signal was blocked; they are not reaped right here, so that the caller, who may have them
+         * from an earlier image of itself, can watch them first. */
         r = sd_event_add_time(event, &reaper->more, CLOCK_MONOTONIC, 1, 1, reaper_on_more, reaper);
         if (r < 0)
                 return r;

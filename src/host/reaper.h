@@ -5,7 +5,8 @@
  *
  * monoshimd is a child subreaper: every container's init, every exec'd process and every orphan becomes its child.
  * One SIGCHLD source reaps them all, with waitid(P_ALL, WNOHANG) until nothing is left; nobody else may wait for a
- * child.
+ * child. With hundreds of children it first reaps the one that the signal names, and looks for others a few milliseconds
+ * later: see MANY_CHILDREN in reaper.c.
  *
  * A pid can be reaped before anyone knows whose it is: its pid file has not been read yet. While somebody holds the
  * reaper, exits of unknown pids are therefore kept, and can be claimed. */
