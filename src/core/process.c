@@ -122,7 +122,8 @@ static void process_on_adopted_exited(void *userdata, int wait_status, uint64_t 
 static bool process_is_own_child(const Reaper *reaper, pid_t pid, uint64_t start_time) {
         PidStat stat;
 
-        return reaper_had_children(reaper) && pid_read_stat(pid, &stat) >= 0 && stat.parent == getpid() && stat.start_time == start_time;
+        return reaper_had_children(reaper) && pid_read_stat(pid, &stat) >= 0 && stat.parent == getpid() &&
+               stat.start_time == start_time;
 }
 
 int process_watch(Process *p, pid_t pid, uint64_t start_time, bool adopted) {
