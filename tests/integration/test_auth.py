@@ -719,7 +719,17 @@ def test_a_peer_that_does_not_read_gets_unstuck_when_it_does(message_bus, helper
     # Half a megabyte each; the socket itself takes 16.
     pending = [client.begin(ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects") for _ in range(50)]
     t.wait_for(lambda: len(polkit.asked) == 50, what="polkit to be asked about all of them")
-    time.sleep(0.3 * t.SCALE)  # until they are answered
+
+    def time_taken():
+        with open("/proc/%d/schedstat" % d.pid) as f:
+            return f.read().split()[0]
+
+    def does_nothing():
+        before = time_taken()
+        time.sleep(0.2 * t.SCALE)
+        return time_taken() == before
+
+    t.wait_for(does_nothing, what="the answers to be made")
     late = client.begin(ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects")
     time.sleep(0.3 * t.SCALE)
     for p in pending:
