@@ -6,6 +6,7 @@
 #include "core/operation.h"
 #include "core/restore.h"
 #include "core/seccomp.h"
+#include "daemon/memory.h"
 #include "host/pump.h"
 #include "host/spawn.h"
 #include "util/crash-point.h"
@@ -338,6 +339,7 @@ static void daemon_on_ready(void *userdata) {
         crash_point("daemon-before-ready");
         service_on_ready(&d->service);
         daemon_set_idle_timeout(d);
+        memory_settle();
 }
 
 /* What the version before us has left, now that the containers are back that it speaks of. */

@@ -5,7 +5,9 @@
 #include "host/spawn.h"
 #include "util/instrument.h"
 
+#include <link.h>
 #include <malloc.h>
+#include <sys/mman.h>
 
 /* The C library's own default, but fixed: by itself it takes what was freed once for what will be needed again, and
  * keeps twice as much, such as after a runtime has logged megabytes. */
@@ -29,4 +31,44 @@ void memory_configure(char *argv[]) {
                 return;
         (void) execv(path, argv);
         (void) unsetenv(SPAWN_TUNABLES);
+}
+
+/* Code that was changed when it was loaded is nowhere but with us. */
+static bool has_text_relocations(const struct dl_phdr_info *info) {
+        for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+                const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+
+                if (p->p_type != PT_DYNAMIC)
+                        continue;
+                for (const ElfW(Dyn) *d = (const ElfW(Dyn) *) (info->dlpi_addr + p->p_vaddr); d->d_tag != DT_NULL; d++)
+                        if (d->d_tag == DT_TEXTREL || (d->d_tag == DT_FLAGS && (d->d_un.d_val & DF_TEXTREL)))
+                                return true;
+        }
+        return false;
+}
+
+/* What cannot be written to is as it is in the file: program and libraries are replaced, not changed. */
+static int forget_constant_pages(struct dl_phdr_info *info, size_t size, void *userdata) {
+        const uintptr_t mask = ~((uintptr_t) sysconf(_SC_PAGESIZE) - 1);
+
+        if (strstr(strempty(info->dlpi_name), "vdso") || has_text_relocations(info))
+                return 0;
+
+        for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+                const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+                uintptr_t begin = (info->dlpi_addr + p->p_vaddr) & mask;
+                uintptr_t end = info->dlpi_addr + p->p_vaddr + p->p_memsz;
+
+                if (p->p_type == PT_LOAD && !(p->p_flags & PF_W))
+                        (void) madvise((void *) begin, end - begin, MADV_DONTNEED);
+        }
+        return 0;
+}
+
+void memory_settle(void) {
+        if (HAVE_SANITIZER || is_under_valgrind())
+                return;
+
+        (void) malloc_trim(0);
+        (void) dl_iterate_phdr(forget_constant_pages, NULL);
 }
