@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -225,6 +226,11 @@ DEFINE(KIND_CHILD, pid_t, fork, (void), ())
 /* The real one cannot be called from another function, which returns twice; a plain fork() will do. */
 pid_t vfork(void) {
         return fork();
+}
+
+int clone(int (*run)(void *), void *stack, int flags, void *userdata, ...) {
+        REAL(clone);
+        return fails(KIND_CHILD, "clone") ? -1 : real(run, stack, flags, userdata);
 }
 
 /* ---- memory: from the time before dlsym(), which takes some itself ---- */
