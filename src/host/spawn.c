@@ -187,7 +187,7 @@ static int child_set_up(const Child *c) {
         int r;
 
         /* First of all, since the table is ours up to here. */
-        if (c->shares_fds && close_range((unsigned) slots[n_slots - 1] + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+        if (c->shares_fds && close_range((unsigned) slots[SLOTS_MAX - 1] + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0)
                 return -errno;
 
         child_reset_signals();
