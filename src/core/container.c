@@ -226,17 +226,13 @@ static Event container_make_event(const Container *c, EventTopic topic, const Pr
 
 static char *event_to_record(const Event *e) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
-        const char *text;
-        size_t size;
+        char *record;
 
         if (!w)
                 return NULL;
 
         event_write_json(e, w);
-        if (json_writer_finish(w, &text, &size) < 0)
-                return NULL;
-
-        return strndup(text, size);
+        return json_writer_copy(w, &record) < 0 ? NULL : record;
 }
 
 int container_commit(Container *c, EventTopic topic, Process *subject, unsigned changes, bool must_save) {

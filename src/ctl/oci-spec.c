@@ -267,9 +267,6 @@ static bool spec_is_utf8(const OciSpec *spec) {
 int oci_spec_write(const OciSpec *spec, char **ret) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
         _cleanup_(json_freep) Json model = NULL;
-        const char *text;
-        char *copy;
-        size_t size;
         int r;
 
         if (!w)
@@ -296,12 +293,5 @@ int oci_spec_write(const OciSpec *spec, char **ret) {
         write_linux(w, spec, model);
         json_close_object(w);
 
-        r = json_writer_finish(w, &text, &size);
-        if (r < 0)
-                return r;
-        copy = strdup(text);
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+        return json_writer_copy(w, ret);
 }

@@ -186,9 +186,6 @@ int process_spec_put(JsonWriter *w, const ProcessSpec *spec, Json model) {
 
 int process_spec_write(const ProcessSpec *spec, Json model, char **ret) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
-        const char *text;
-        char *copy;
-        size_t size;
         int r;
 
         if (!w)
@@ -197,12 +194,5 @@ int process_spec_write(const ProcessSpec *spec, Json model, char **ret) {
         if (r < 0)
                 return r;
 
-        r = json_writer_finish(w, &text, &size);
-        if (r < 0)
-                return r;
-        copy = strdup(text);
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+        return json_writer_copy(w, ret);
 }

@@ -112,10 +112,6 @@ void resources_put(JsonWriter *w, const Resources *resources) {
 
 int resources_write(const Resources *resources, char **ret) {
         _cleanup_(json_writer_freep) JsonWriter *w = json_writer_new(false);
-        const char *text;
-        char *copy;
-        size_t size;
-        int r;
 
         if (!w)
                 return -ENOMEM;
@@ -124,12 +120,5 @@ int resources_write(const Resources *resources, char **ret) {
         resources_put(w, resources);
         json_close_object(w);
 
-        r = json_writer_finish(w, &text, &size);
-        if (r < 0)
-                return r;
-        copy = strdup(text);
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+        return json_writer_copy(w, ret);
 }

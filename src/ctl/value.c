@@ -133,9 +133,6 @@ int value_write_json(sd_bus_message *m, JsonWriter *w) {
 
 static int value_read_json_text(sd_bus_message *m, char **ret) {
         _cleanup_(json_writer_freep) JsonWriter *w = NULL;
-        const char *text;
-        size_t size;
-        char *copy;
         int r;
 
         w = json_writer_new(false);
@@ -144,15 +141,11 @@ static int value_read_json_text(sd_bus_message *m, char **ret) {
         r = value_write_json(m, w);
         if (r < 0)
                 return r;
-        r = json_writer_finish(w, &text, &size);
+        r = json_writer_copy(w, ret);
         if (r < 0)
                 return r;
 
-        copy = strdup(text);
-        if (!copy)
-                return -ENOMEM;
-        format_make_line(copy);
-        *ret = copy;
+        format_make_line(*ret);
         return 0;
 }
 

@@ -27,8 +27,8 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 ssize_t file_read_record(int dir_fd, const char *path, char *text, size_t size);
 ssize_t file_read_record_fd(int fd, char *text, size_t size); /* of an open one, from its beginning */
 
-/* The same as file_read_fd(), but of a file larger than 'max' its last 'max' bytes: for logs, which say last what matters. *ret_skipped
- * is how many came before them. */
+/* The same as file_read_fd(), but of a file larger than 'max' its last 'max' bytes: for logs, which say last what
+ * matters. *ret_skipped is how many came before them. */
 int file_read_tail(int fd, size_t max, char **ret, size_t *ret_size, uint64_t *ret_skipped);
 
 /* Writes all bytes, going on after short writes and EINTR. -errno. */

@@ -294,3 +294,19 @@ int json_writer_finish(JsonWriter *w, const char **ret, size_t *ret_size) {
                 *ret_size = w->size;
         return 0;
 }
+
+int json_writer_copy(JsonWriter *w, char **ret) {
+        const char *text;
+        char *copy;
+        int r;
+
+        r = json_writer_finish(w, &text, NULL);
+        if (r < 0)
+                return r;
+
+        copy = strdup(text);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
+}

@@ -93,3 +93,5 @@ void json_put_bool(JsonWriter *w, const char *key, bool b);
 /* The text so far, NUL-terminated, owned by the writer and valid until its next call. 0 or the first error (-ENOMEM,
  * -EINVAL when the calls made no valid JSON, a NaN or too deep a nesting included). */
 int json_writer_finish(JsonWriter *w, const char **ret, size_t *ret_size);
+/* The same as a copy, which the caller frees. */
+int json_writer_copy(JsonWriter *w, char **ret);
